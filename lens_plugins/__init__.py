@@ -1,0 +1,42 @@
+"""Plug trained modality lenses into frozen multimodal hosts. Names load on first use: importing this is free of torch."""
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+
+from .errors import LensPluginsError as LensPluginsError
+
+if TYPE_CHECKING:
+    from .hosts.base import Host as Host
+    from .hosts.loading import load_host as load_host
+    from .hosts.messages import Reply as Reply
+    from .hosts.messages import Request as Request
+    from .inputs import ModalityInput as ModalityInput
+    from .inputs import read as read
+    from .lens.config import LensConfig as LensConfig
+    from .lens.lens import Lens as Lens
+    from .lens.loading import load_lens as load_lens
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "load_host": ".hosts.loading",
+    "load_lens": ".lens.loading",
+    "read": ".inputs",
+    "ModalityInput": ".inputs",
+    "Host": ".hosts.base",
+    "Request": ".hosts.messages",
+    "Reply": ".hosts.messages",
+    "Lens": ".lens.lens",
+    "LensConfig": ".lens.config",
+}
+__all__ = [*_HOME, "LensPluginsError", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_import_module(_HOME[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
