@@ -1,4 +1,4 @@
-"""Plug trained modality lenses into frozen multimodal hosts. Names load on first use: importing this is free of torch."""
+"""Plug trained modality lenses into frozen multimodal hosts. Names load on first use; importing this is torch-free."""
 
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING

@@ -19,7 +19,7 @@ def require(module: str, *, extra: str, purpose: str | None = None) -> ModuleTyp
     """
     try:
         return import_module(module)
-    except Exception as error:  # noqa: BLE001  a mismatched torchvision raises RuntimeError, not ImportError
+    except Exception as error:  # a mismatched torchvision raises RuntimeError, not ImportError
         need = f"{purpose} needs" if purpose else "This needs"
         absent = isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == module.split(".")[0]
         why = "which is not installed" if absent else f"which is installed but cannot be imported ({error})"

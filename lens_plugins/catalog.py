@@ -1,4 +1,4 @@
-"""What there is: one row per modality, per released or shipped lens, per host. Data and look-ups only, no heavy imports.
+"""What there is: one row per modality, per released or shipped lens, per host. Data and look-ups, no heavy imports.
 
 Rows are completed by the entry points ``lens_plugins.modalities`` and ``lens_plugins.hosts``: each names a
 `ModalityRow` or a `HostKind` object. Two rows of one name are an error that names both packages.
@@ -143,23 +143,22 @@ _MODALITIES = (
 )
 
 _VIT_LENS = "TencentARC/ViT-Lens"
+_LICENCE = "ViT-Lens licence, see hub"
 _CLIP_NOTE = "fits CLIP ViT-L/14 (width 1024), not InstructBLIP, BLIP-2 or SEED-LLaMA (width 1408)"
 
 LENSES = (
-    LensRow(
-        "eva_g14_objaverse", "point_cloud", "eva_g14", _VIT_LENS, "eva_g14_objaverse.pt", "ViT-Lens licence, see hub"
-    ),
+    LensRow("eva_g14_objaverse", "point_cloud", "eva_g14", _VIT_LENS, "eva_g14_objaverse.pt", _LICENCE),
     LensRow(
         "eva_g14-audio-asvgg-dur2",
         "audio",
         "eva_g14",
         _VIT_LENS,
         "eva_g14-audio-asvgg-dur2.pt",
-        "ViT-Lens licence, see hub",
+        _LICENCE,
         note="named once upstream, not verified to be public",
     ),
     *(
-        LensRow(id_, modality, "clip_l14", _VIT_LENS, f"{id_}.pt", "ViT-Lens licence, see hub", note=_CLIP_NOTE)
+        LensRow(id_, modality, "clip_l14", _VIT_LENS, f"{id_}.pt", _LICENCE, note=_CLIP_NOTE)
         for id_, modality in (
             ("vitlensL_audio", "audio"),
             ("vitlensL_depth", "depth"),

@@ -15,7 +15,7 @@ __all__ = [
 
 
 class LensPluginsError(Exception):
-    """Base of all errors raised on purpose: one sentence that names the input, what is wrong and what would be right."""
+    """Base of all errors raised on purpose: a sentence that names the input, what is wrong and what would be right."""
 
     exit_code = 2
 
