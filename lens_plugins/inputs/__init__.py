@@ -1,0 +1,1 @@
+"""A file or an array becomes a tensor of its modality."""
