@@ -1,0 +1,31 @@
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _shared(name: str) -> Path:
+    """A folder of the project's shared material: below $LENS_PLUGINS_SHARED, or in a `shared` beside the checkout."""
+    roots = [Path(given)] if (given := os.environ.get("LENS_PLUGINS_SHARED")) else _siblings()
+    for root in roots:
+        if (root / name).is_dir():
+            return root / name
+    pytest.skip(
+        f"no folder {name!r} in {', '.join(map(str, roots))}; set LENS_PLUGINS_SHARED to the folder that has it"
+    )
+
+
+def _siblings() -> list[Path]:
+    return [parent.parent / "shared" for parent in Path(__file__).resolve().parents[1:3]]
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Recordings of the original research code."""
+    return _shared("golden")
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """Real files of several modalities."""
+    return _shared("samples")
