@@ -1,0 +1,178 @@
+"""Audio: clips of a recording as normalised log mel spectrograms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .._config import FrozenConfig
+from ..errors import InputError
+from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
+from .base import ModalityInput, Payload
+from .fbank import fbank
+from .files import check_file
+
+__all__ = ["MAX_SECONDS", "AudioSettings", "read"]
+
+MAX_SECONDS = 600
+_MAX_CHANNELS = 8
+_RATES = (4_000, 192_000)
+_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3")
+_DOUBLINGS = 5
+_KEYS = ("waveform", "audio", "arr_0")
+_PCM = {"int16": 2**15, "int32": 2**31}
+
+
+@dataclass(frozen=True)
+class AudioSettings(FrozenConfig):
+    """Clips and spectrogram of one lens; the defaults are vitlensL's (lenses of 2 s clips have their own)."""
+
+    sample_rate: int = 16_000  # Hz; files of another rate are resampled
+    clip_seconds: float = 5.0
+    frames: int = 512  # T: spectrogram frames after padding or cutting
+    clips: int = 3  # C, spread evenly over the recording
+    mel_bins: int = 128  # F
+    channel: int | None = None  # None: the mean of all; 0 is what the original reads
+    mean: float = -4.2677393
+    std: float = 4.5689974
+
+    def __post_init__(self) -> None:
+        low, high = _RATES
+        self._require(
+            low <= self.sample_rate <= high, f"sample_rate is {self.sample_rate}; it must be {low} to {high}."
+        )
+        self._require(
+            0.025 <= self.clip_seconds <= MAX_SECONDS,
+            f"clip_seconds is {self.clip_seconds}; it must be 0.025 to {MAX_SECONDS}.",
+        )
+        for field in ("frames", "clips", "mel_bins"):
+            value = getattr(self, field)
+            self._require(0 < value <= 100_000, f"{field} is {value}; it must be 1 to 100000.")
+        self._require(self.channel is None or self.channel >= 0, f"channel is {self.channel}; it must be 0 or more.")
+        self._require(self.std > 0, f"std is {self.std}; it must be above 0.")
+
+    @property
+    def clip_samples(self) -> int:
+        """Samples of one clip."""
+        return round(self.clip_seconds * self.sample_rate)
+
+
+def read(source: Payload, settings: AudioSettings) -> ModalityInput:
+    """A recording to (C, T, F) float32, or (T, F) where `settings.clips` is 1.
+
+    Arrays are (samples,) or (samples, channels) at `settings.sample_rate`: floats, or int16 or int32 PCM. Clip i of n
+    starts at i · (duration − clip) / n. A shorter recording is repeated by doubling, and all its clips are alike.
+
+    Raises:
+        InputError: not sound, shorter than 1/32 of a clip, longer than `MAX_SECONDS`, or a channel it does not have.
+    """
+    path = source if isinstance(source, Path) else None
+    name = str(path or "The waveform")
+    if path and path.suffix.lower() not in ARRAY_SUFFIXES:
+        samples, rate = _read_file(path)
+    else:
+        samples, rate = _read_array(load_array(path, _KEYS) if path else source, name), settings.sample_rate
+    _check_length(len(samples), rate, name)
+    waveform = _resample(_mono(samples, settings.channel, name), rate, settings.sample_rate)  # (S,)
+    clips = _cut(_long_enough(waveform, settings.clip_samples, settings.sample_rate, name), settings)
+    spectrogram = _spectrogram(clips, settings)
+    return ModalityInput("audio", spectrogram if settings.clips > 1 else spectrogram[0], str(path) if path else None)
+
+
+def _read_file(path: Path) -> tuple[np.ndarray, int]:  # (S, channels) float32, Hz
+    import soundfile
+
+    check_file(path)
+    try:
+        info = soundfile.info(str(path))
+        _check_info(info, path)
+        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError, OSError, MemoryError) as error:
+        raise InputError(f"{path} is not a whole sound file ({error}); give wav, flac, ogg or mp3.") from error
+    if len(samples) < info.frames:
+        raise InputError(f"{path} declares {info.frames} samples but has {len(samples)}; it is truncated.")
+    return as_array(samples, str(path)), rate
+
+
+def _check_info(info: object, path: Path) -> None:  # a soundfile._SoundFileInfo: what the header declares
+    low, high = _RATES
+    if info.format not in _FORMATS:
+        raise InputError(f"{path} is a sound file of kind {info.format}; give wav, flac, ogg or mp3.")
+    if not low <= info.samplerate <= high:
+        raise InputError(f"{path} has a sample rate of {info.samplerate} Hz; it must be {low} to {high}.")
+    if info.channels > _MAX_CHANNELS:
+        raise InputError(f"{path} has {info.channels} channels; at most {_MAX_CHANNELS} are read.")
+    if info.frames * info.channels > MAX_VALUES:
+        raise InputError(f"{path} declares {info.frames * info.channels} values; at most {MAX_VALUES} are read.")
+    _check_length(info.frames, info.samplerate, str(path))
+
+
+def _read_array(data: np.ndarray | Tensor, name: str) -> np.ndarray:  # -> (S, channels)
+    kind = str(getattr(data, "dtype", "")).removeprefix("torch.")
+    samples = as_array(data, name).astype(np.float32)
+    if "int" in kind:
+        if kind not in _PCM:
+            raise InputError(f"{name} holds {kind}; a waveform is floats from -1 to 1, int16 or int32.")
+        samples = samples / np.float32(_PCM[kind])
+    if samples.ndim == 1:
+        samples = samples[:, None]
+    if samples.ndim != 2 or samples.shape[1] > _MAX_CHANNELS:
+        raise InputError(
+            f"{name} has shape {tuple(data.shape)}; a waveform is (samples,) or (samples, channels) "
+            f"with at most {_MAX_CHANNELS} channels."
+        )
+    return samples
+
+
+def _check_length(samples: int, rate: int, name: str) -> None:
+    if samples == 0:
+        raise InputError(f"{name} has 0 samples; give a recording with sound in it.")
+    if samples > MAX_SECONDS * rate:
+        raise InputError(f"{name} lasts {samples / rate:.1f} s; at most {MAX_SECONDS} s are read: cut it.")
+
+
+def _mono(samples: np.ndarray, channel: int | None, name: str) -> np.ndarray:  # (S, channels) -> (S,)
+    if channel is None:
+        return samples.mean(axis=1)
+    if channel >= samples.shape[1]:
+        raise InputError(f"{name} has {samples.shape[1]} channels, no channel {channel}; they count from 0.")
+    return samples[:, channel]
+
+
+def _resample(waveform: np.ndarray, rate: int, target: int) -> np.ndarray:  # both checked integers: soxr hangs on NaN
+    if rate == target:
+        return waveform
+    import soxr
+
+    return soxr.resample(np.ascontiguousarray(waveform), rate, target)
+
+
+def _long_enough(waveform: np.ndarray, needed: int, rate: int, name: str) -> np.ndarray:
+    doubled = waveform
+    for _ in range(_DOUBLINGS):
+        if len(doubled) < needed:
+            doubled = np.concatenate([doubled, doubled])
+    if len(doubled) < needed:
+        least = needed / rate / 2**_DOUBLINGS
+        raise InputError(
+            f"{name} lasts {len(waveform) / rate:.4f} s; a clip of {needed / rate:g} s needs at least {least:.4f} s."
+        )
+    return doubled[:needed] if len(waveform) < needed else waveform
+
+
+def _cut(waveform: np.ndarray, settings: AudioSettings) -> Tensor:  # (S,) -> (C, clip)
+    length = settings.clip_samples
+    starts = [i * (len(waveform) - length) // settings.clips for i in range(settings.clips)]
+    return torch.from_numpy(np.stack([waveform[start : start + length] for start in starts]))
+
+
+def _spectrogram(clips: Tensor, settings: AudioSettings) -> Tensor:  # (C, clip) -> (C, T, F)
+    clips = clips - clips.mean(-1, keepdim=True)
+    frames = fbank(clips, settings.sample_rate, settings.mel_bins)[:, : settings.frames]
+    missing = settings.frames - frames.shape[1]
+    return (functional.pad(frames, (0, 0, 0, missing)) - settings.mean) / settings.std  # padding becomes -mean / std

@@ -1,0 +1,125 @@
+"""Opening pictures within bounds, and the resizing that image, depth and tactile share."""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional
+
+from ..errors import InputError
+from .arrays import ARRAY_SUFFIXES, as_array, load_array
+from .files import read_bytes
+
+__all__ = [
+    "CLIP_MEAN",
+    "CLIP_STD",
+    "MAX_PIXELS",
+    "centre_crop",
+    "normalise",
+    "open_picture",
+    "pixels",
+    "resize_shorter_side",
+    "shorter_side",
+]
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+
+
+def open_picture(source: Path | Image.Image, name: str) -> Image.Image:
+    """A decoded picture of at most `MAX_PIXELS`, upright by its EXIF tag; the first frame of an animation.
+
+    Raises:
+        InputError: not a picture in a format we read, too large, or damaged.
+    """
+    try:
+        image = source if isinstance(source, Image.Image) else Image.open(BytesIO(read_bytes(source)), formats=_FORMATS)
+        width, height = image.size
+        if not 0 < width * height <= MAX_PIXELS:
+            raise InputError(
+                f"{name} is {width} × {height}, {width * height} pixels; give between 1 and {MAX_PIXELS}: scale it."
+            )
+        image.load()
+        return ImageOps.exif_transpose(image)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{name} is too large a picture ({error}); at most {MAX_PIXELS} pixels are read.") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name} is not a picture; give one of {', '.join(_FORMATS)}.") from error
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error) as error:
+        raise InputError(f"{name} is a damaged or truncated picture ({error}); save it again.") from error
+
+
+def pixels(source: Path | np.ndarray | Tensor | Image.Image, name: str) -> np.ndarray:
+    """RGB pixels of a picture or array: (H, W, 3), uint8, or float32 in [0, 1] where floats were given.
+
+    Transparency is dropped, as the original code does. Arrays may be (H, W), (H, W, 1|3|4) or (1|3|4, H, W).
+
+    Raises:
+        InputError: not a picture, 16-bit or float grey (a depth map?), or an array of another shape or range.
+    """
+    if isinstance(source, Path) and source.suffix.lower() in ARRAY_SUFFIXES:
+        source = load_array(source, ("image", "pixels"))
+    if isinstance(source, (np.ndarray, Tensor)):
+        return _array_pixels(source, name)
+    image = open_picture(source, name)
+    if image.mode.startswith(("I", "F")):
+        raise InputError(f"{name} has pixels of mode {image.mode}, not 8-bit; a depth map is read as depth:{name}.")
+    return np.asarray(image.convert("RGB"))
+
+
+def _array_pixels(source: np.ndarray | Tensor, name: str) -> np.ndarray:
+    eight_bit = str(source.dtype).removeprefix("torch.") == "uint8"
+    array = as_array(source, name).astype(np.float32)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim == 3 and array.shape[-1] not in (1, 3, 4):
+        array = np.moveaxis(array, 0, -1)  # (C, H, W) -> (H, W, C)
+    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
+        raise InputError(f"{name} has shape {tuple(source.shape)}; a picture is (H, W), (H, W, 3) or (3, H, W).")
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise InputError(f"{name} has {array.shape[0] * array.shape[1]} pixels; at most {MAX_PIXELS} are read.")
+    if not eight_bit and not 0 <= array.min() <= array.max() <= 1:
+        low, high = array.min(), array.max()
+        raise InputError(f"{name} has values from {low:g} to {high:g}; give uint8, or floats from 0 to 1.")
+    rgb = np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array[..., :3]
+    return rgb.astype(np.uint8) if eight_bit else rgb
+
+
+def shorter_side(height: int, width: int, size: int, name: str) -> tuple[int, int]:
+    """Height and width after the shorter side became `size`, the other rounded down (as torchvision's Resize does).
+
+    Raises:
+        InputError: so narrow a picture that the longer side would leave `MAX_PIXELS`.
+    """
+    longer = int(size * max(height, width) / min(height, width))
+    if longer * size > MAX_PIXELS:
+        raise InputError(
+            f"{name} is {width} × {height}: with a shorter side of {size} the longer one would be {longer}; crop it."
+        )
+    return (size, longer) if height <= width else (longer, size)
+
+
+def resize_shorter_side(tensor: Tensor, size: int, name: str) -> Tensor:  # (C, H, W) -> (C, h, w), min(h, w) = size
+    """Bicubic on the tensor, antialias off: the original resized tensors, where torchvision did not smooth."""
+    target = shorter_side(*tensor.shape[-2:], size, name)
+    return functional.interpolate(tensor[None], target, mode="bicubic", align_corners=False, antialias=False)[0]
+
+
+def centre_crop(tensor: Tensor, size: int) -> Tensor:  # (C, h, w) -> (C, size, size)
+    """The middle; an odd rest is split as torchvision's CenterCrop does (half to even)."""
+    top, left = (round((side - size) / 2) for side in tensor.shape[-2:])
+    return tensor[..., top : top + size, left : left + size]
+
+
+def normalise(tensor: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:  # (C, H, W), per channel
+    """(x − mean) / std, contiguous."""
+    shape = (-1, 1, 1)
+    return ((tensor - torch.tensor(mean).view(shape)) / torch.tensor(std).view(shape)).contiguous()

@@ -1,0 +1,101 @@
+"""Point clouds and meshes: farthest-point sampling, then centred and scaled into the unit ball."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .._config import FrozenConfig
+from ..errors import InputError
+from .arrays import ARRAY_SUFFIXES, as_array, load_array
+from .base import ModalityInput, Payload
+from .meshes import MESH_SUFFIXES, read_mesh, sample_surface
+from .sampling import farthest_point_sample
+from .scans import read_pcd, read_xyz
+
+__all__ = ["PointCloudSettings", "read"]
+
+_KEYS = ("points", "xyz", "pc", "point_cloud", "vertices", "arr_0")
+_MAX_COLUMNS = 64  # a wider array is taken for a transposed one
+
+
+@dataclass(frozen=True)
+class PointCloudSettings(FrozenConfig):
+    """How many points are kept, and the seed of every random choice: the same file gives the same tensor."""
+
+    max_points: int = 8192  # more are thinned out by farthest-point sampling
+    mesh_points: int = 10_000  # taken from a mesh's surface, before that
+    candidates: int = 100_000  # bigger clouds are first thinned out to these at random, which bounds the time
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in ("max_points", "mesh_points"):
+            value = getattr(self, field)
+            self._require(2 <= value <= 10_000_000, f"{field} is {value}; it must be 2 to 10000000.")
+        self._require(
+            self.candidates >= self.max_points,
+            f"candidates is {self.candidates}; it must be at least max_points, {self.max_points}.",
+        )
+        self._require(self.seed >= 0, f"seed is {self.seed}; it must be 0 or more.")
+
+
+def read(source: Payload, settings: PointCloudSettings) -> ModalityInput:
+    """A mesh, a scan or an array (P, ≥ 3) to points (P', 3) float32, mean at the origin, largest distance 1.
+
+    Columns after the third (colours, normals) are not used; axes stay as they are. A cloud of at most
+    `settings.max_points` keeps all its points, in a random order.
+
+    Raises:
+        InputError: not a file of its kind, values that are not finite, or no two distinct points.
+    """
+    path = source if isinstance(source, Path) else None
+    name = str(path or "The point cloud")
+    points = _unit_ball(_load(source, settings, name), name)
+    # sampling sees unit coordinates: which point is farthest depends on neither place nor scale, float32 does
+    chosen = _unit_ball(points[_choose(points, settings)], name)
+    return ModalityInput("point_cloud", torch.from_numpy(chosen.astype(np.float32)), str(path) if path else None)
+
+
+def _load(source: Payload, settings: PointCloudSettings, name: str) -> np.ndarray:  # -> (P, 3) float64
+    suffix = source.suffix.lower() if isinstance(source, Path) else None
+    if suffix in MESH_SUFFIXES:
+        triangles, points = read_mesh(source)
+        if len(triangles):
+            points = sample_surface(triangles, settings.mesh_points, settings.seed, name)
+    elif suffix == ".xyz":
+        points = read_xyz(source)
+    elif suffix == ".pcd":
+        points = read_pcd(source)
+    else:
+        points = load_array(source, _KEYS) if suffix in ARRAY_SUFFIXES else source
+    points = as_array(points, name)
+    if points.ndim != 2 or not 3 <= points.shape[1] <= _MAX_COLUMNS:
+        raise InputError(
+            f"{name} has shape {points.shape}; a point cloud is (points, 3), "
+            f"or up to {_MAX_COLUMNS} columns that start with x, y, z."
+        )
+    return points[:, :3].astype(np.float64)
+
+
+def _choose(points: np.ndarray, settings: PointCloudSettings) -> np.ndarray:  # (P, 3) -> indices (P',)
+    random = np.random.default_rng(settings.seed)
+    if len(points) <= settings.max_points:
+        return random.permutation(len(points))
+    candidates = np.arange(len(points))
+    if len(points) > settings.candidates:
+        candidates = np.sort(random.choice(len(points), settings.candidates, replace=False))
+    cloud = torch.from_numpy(points[candidates].astype(np.float32))
+    return candidates[farthest_point_sample(cloud[None], settings.max_points)[0].numpy()]
+
+
+def _unit_ball(points: np.ndarray, name: str) -> np.ndarray:  # (P, 3) -> (P, 3)
+    largest = np.abs(points).max()
+    scaled = points / (largest or 1)  # squares of extreme coordinates would overflow
+    centred = scaled - scaled.mean(axis=0)
+    radius = np.linalg.norm(centred, axis=1).max()
+    if radius <= 1e-12:
+        raise InputError(f"{name} has {len(points)} points at one place; it needs at least 2 distinct points.")
+    return centred / radius
