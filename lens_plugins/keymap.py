@@ -40,6 +40,7 @@ __all__ = [
     "Operation",
     "Rename",
     "check_state",
+    "compare_state",
     "split",
 ]
 
@@ -350,18 +351,23 @@ def _listed(names: Sequence[str]) -> str:
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 
-def check_state(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, source: str) -> None:
-    """Compare a state with the one a module has, names and shapes.
-
-    Raises:
-        KeyMismatch: with every missing, unexpected and misshapen name at once.
-    """
-    Match(
+def compare_state(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Match:
+    """A state beside the one a module has: names and shapes."""
+    return Match(
         dict(tensors),
         sorted(expected.keys() - tensors.keys()),
         sorted(tensors.keys() - expected.keys()),
         _misshapen(tensors, expected),
-    ).raise_if_partial(source)
+    )
+
+
+def check_state(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, source: str) -> None:
+    """`compare_state`, strict; `source` names the state in the error.
+
+    Raises:
+        KeyMismatch: with every missing, unexpected and misshapen name at once.
+    """
+    compare_state(tensors, expected).raise_if_partial(source)
 
 
 def split(parts: int) -> Operation:

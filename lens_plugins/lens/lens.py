@@ -1,0 +1,212 @@
+"""Lens: the embedding of a modality and a resampler, saved and loaded as one folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from ..catalog import find_modality, resolve
+from ..errors import CheckpointError, ConfigError, InputError
+from ..keymap import check_state
+from .config import LensConfig
+from .perceiver import Perceiver
+from .tower import Tower
+
+__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "Lens", "file_sha256", "meta_state", "read_folder"]
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+class Lens(nn.Module):
+    """Tensors of one modality -> latents that a ViT reads in place of its patch tokens.
+
+    Attributes:
+        config: every dimension, the preprocessing, and the ViT it was trained for.
+        embedding: tensor (B, ...) -> tokens (B, M, W) and positions that broadcast to them.
+        resampler: tokens + positions -> latents (B, N, D); the identity where a lens has none.
+        tower: the CLIP tower of its own that a ViT-L/14 lens brings (``tower.encode(latents)`` -> (B, 768)), or None.
+        source: the file or folder it was loaded from, or None.
+    """
+
+    def __init__(self, config: LensConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.source: Path | None = None
+        self.embedding: nn.Module = resolve(find_modality(config.modality).embedding)(config.embedding)
+        self.resampler: nn.Module = Perceiver(config.resampler) if config.resampler else nn.Identity()
+        self.tower: nn.Module | None = Tower(config.tower) if config.tower else None
+
+    @property
+    def modality(self) -> str:
+        return self.config.modality
+
+    @property
+    def width(self) -> int:
+        """D, the width of a latent."""
+        return self.config.width
+
+    @property
+    def num_tokens(self) -> int:
+        """N, the number of latents written for one input."""
+        return self.config.num_tokens
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) -> latents (B, N, D); several clips each, (B, C, ...) -> (B, C, N, D).
+
+        Inputs are moved to the lens's device; every embedding casts to the lens's dtype where that loses nothing.
+
+        Raises:
+            InputError: a shape that the embedding does not read.
+        """
+        x = x.to(self.device)
+        if x.ndim == self.embedding.input_dims + 2:
+            return self(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        if x.ndim != self.embedding.input_dims + 1:
+            raise InputError(
+                f"A {self.modality} lens reads tensors of {self.embedding.input_dims} axes in a batch; "
+                f"this one has the shape {tuple(x.shape)}."
+            )
+        tokens, positions = self.embedding(x)
+        return self.resampler(tokens + positions)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``config.json`` and ``model.safetensors``; each file is complete before it takes its name.
+
+        Raises:
+            CheckpointError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        text = json.dumps(self._config_to_save().to_dict(), indent=2) + "\n"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as beside:
+                save_file(tensors, Path(beside, WEIGHTS_FILE), metadata={"format": "pt"})
+                Path(beside, CONFIG_FILE).write_text(text, encoding="utf-8")
+                for name in (WEIGHTS_FILE, CONFIG_FILE):
+                    os.replace(Path(beside, name), folder / name)
+        except OSError as error:
+            raise CheckpointError(f"The lens cannot be saved to {folder}: {error}.") from error
+
+    def _config_to_save(self) -> LensConfig:
+        if self.config.source_sha256 is not None or self.source is None or not self.source.is_file():
+            return self.config
+        return replace(self.config, source_sha256=file_sha256(self.source))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+        overrides: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Read a folder that `save_pretrained` wrote; in eval mode, frozen.
+
+        Args:
+            folder: holds ``config.json`` and ``model.safetensors``.
+            dtype: of the weights in memory, whatever the file has.
+            device: where they go.
+            overrides: fields of the configuration by name.
+
+        Raises:
+            CheckpointError: a file is absent or damaged; a tensor is missing, unexpected or misshapen.
+            ConfigError: the configuration is refused, or was written by a newer version.
+        """
+        folder = Path(folder)
+        config, tensors = read_folder(folder)
+        config = config.override(overrides or {})
+        lens = cls.from_state(config, tensors, str(folder), dtype=dtype, device=device)
+        lens.source = folder
+        return lens
+
+    @classmethod
+    def from_state(
+        cls,
+        config: LensConfig,
+        tensors: Mapping[str, Tensor],
+        source: str,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> Self:
+        """Build a lens around tensors by its own names; they are copied, so a mapped file may go. Eval mode, frozen.
+
+        Raises:
+            CheckpointError: a tensor is missing, unexpected or misshapen.
+        """
+        with torch.device("meta"):  # no time is spent on random weights
+            lens = cls(config)
+        check_state(tensors, lens.state_dict(), source=source)
+        own = {name: tensor.to(device, dtype, copy=True) for name, tensor in tensors.items()}
+        lens.load_state_dict(own, strict=True, assign=True)
+        return lens.requires_grad_(False).eval()
+
+
+def meta_state(config: LensConfig) -> dict[str, Tensor]:
+    """Names and shapes of the tensors that a lens of this configuration has, on the meta device."""
+    with torch.device("meta"):
+        return Lens(config).state_dict()
+
+
+def read_folder(folder: Path) -> tuple[LensConfig, dict[str, Tensor]]:
+    """Configuration and tensors of a saved lens, not yet compared with each other.
+
+    Raises:
+        CheckpointError: a file is absent or damaged.
+        ConfigError: the configuration is refused, or was written by a newer version.
+    """
+    config = LensConfig.from_dict(_read_json(folder / CONFIG_FILE))
+    return config, _read_safetensors(folder / WEIGHTS_FILE)
+
+
+def file_sha256(path: Path) -> str:
+    """Digest of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path.parent} is not a lens: it has no {path.name}.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold named values, not a {type(raw).__name__}.")
+    return raw
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"{path.parent} is not a lens: it has no {path.name}.")
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}.") from error
