@@ -1,0 +1,72 @@
+"""The state of a run in one file, written so that it is there whole or not at all."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError, ConfigError
+from .config import TrainConfig
+from .files import replacing
+
+__all__ = ["RunState", "load_state", "save_state"]
+
+_FORMAT = 1
+
+
+@dataclass
+class RunState:
+    """Everything that a resumed run needs to go on as if it had not stopped."""
+
+    step: int  # steps done
+    seconds: float  # of training so far
+    config: dict[str, Any]
+    data: str  # digest of the pairs, the ViT and the kind of lens: another one is another run
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+    ema: dict[str, Tensor]
+    random: Tensor  # torch's CPU generator
+    random_cuda: Tensor | None
+
+
+def save_state(path: Path, state: RunState) -> None:
+    """Write a state; a reader finds this one or the one before."""
+    raw = {f.name: getattr(state, f.name) for f in fields(state)}
+    with replacing(path) as temporary:
+        torch.save({"format": _FORMAT, **raw}, temporary)
+
+
+def load_state(path: Path, config: TrainConfig, data: str) -> RunState:
+    """Read a state that this run may go on from.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or one from a newer version.
+        ConfigError: it was written under another configuration, other pairs or another ViT.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no {path} to resume from; start the run without resume.")
+    try:
+        raw = torch.load(path, map_location="cpu", weights_only=True)
+        version = raw.pop("format")
+        if version > _FORMAT:
+            raise CheckpointError(
+                f"{path} has format {version}; this version reads up to {_FORMAT}. Upgrade lens-plugins."
+            )
+        state = RunState(**raw)
+    except (OSError, RuntimeError, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} is not the state of a training run ({error}). Delete it to start anew."
+        ) from error
+    before = TrainConfig.from_dict(state.config)
+    if different := before.changed(config):
+        shown = ", ".join(f"{name} {getattr(before, name)} (now {getattr(config, name)})" for name in different)
+        raise ConfigError(f"{path} was written with {shown}; resume with the same values, or start in another folder.")
+    if state.data != data:
+        raise ConfigError(f"{path} was written for other pairs, another ViT or another lens; start in another folder.")
+    return state

@@ -1,0 +1,454 @@
+"""The run: align a lens to a frozen ViT. The ViT is read, never changed; gradients pass through it to the lens."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from .. import __version__
+from ..errors import ConfigError, DoesNotFit, InternalError
+from ..inputs.image import ImageSettings
+from ..lens.config import LensConfig
+from ..lens.lens import Lens
+from ..splice.frozen import digest
+from ..splice.vit import FrozenViT
+from .augment import Augmentation, augmentation_for
+from .checkpoint import RunState, load_state, save_state
+from .config import TrainConfig
+from .data import PairBatches, Schedule, cut_for, loader
+from .evaluate import lens_cls, lens_features, retrieval
+from .files import replacing
+from .log import Bars, MetricsLog, progress_bars
+from .loss import AlignmentLoss, Batch
+from .prepare import Prepared, prepare
+from .recipe import fit_norms, lens_config_for, trainable_lens
+from .towers import TextTower, frozen, load_text_head, load_vit, save_text_head
+
+__all__ = ["TrainResult", "lr_at", "train_lens", "weight_groups"]
+
+StepHook = Callable[[int, dict[str, float]], None]
+
+MOST_POINTS = 1024  # of a training cloud, unless the configuration says otherwise
+FIT_CLOUDS = 32  # of the training set, for the statistics of a new point lens
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A run that ended well."""
+
+    lens: Lens  # in eval mode, frozen, as saved
+    output: Path  # folder that `load_lens` reads
+    steps: int  # done, over all resumed parts
+    stopped: str  # "steps": all done; "minutes": the time was up, resume to go on
+    metrics: dict[str, float]  # the last loss parts, and the retrieval accuracies of the saved lens
+    seconds: float  # of training, over all resumed parts
+
+
+def train_lens(
+    manifest: str | Path,
+    *,
+    vit: FrozenViT | str | Any,
+    lens: Lens | LensConfig | str,
+    output: str | Path,
+    config: TrainConfig | None = None,
+    val_manifest: str | Path | None = None,
+    text_tower: TextTower | None = None,
+    text_head: str | Path | None = None,
+    image_settings: ImageSettings | None = None,
+    augmentation: Augmentation | None = None,
+    cache: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = False,
+    on_step: StepHook | None = None,
+) -> TrainResult:
+    """Align a lens to a frozen ViT on pairs of an input and its pictures and texts.
+
+    The lens's CLS row through the ViT is pulled to that of the paired picture through the same ViT, and, with a text
+    tower, to the pair's text (`loss.AlignmentLoss`); it reads the ViT's patches too (`TrainConfig.regression`). A text
+    lives in the tower's space, so the CLS row is mapped there by a linear head: the host's own, given as a file and
+    frozen, or one that is learned along and saved beside the lens.
+
+    The folder `output` then holds the lens (`config.json`, `model.safetensors`: what `load_lens` reads), `train.json`
+    (what was asked), `metrics.jsonl`, `checkpoint.pt` (for `resume`), `anchors/` and perhaps `text_head.safetensors`.
+
+    Args:
+        manifest: JSON lines, see `manifest.read_manifest`; lines of other modalities are left out.
+        vit: a `FrozenViT`, a host (anything with `vit` and `image_settings`), or a spec that `load_vit` takes. It stays
+            on its device, where the lens is trained too; with several processes it moves to each one's own.
+        lens: one to go on from (it is trained in place), a configuration for a new one, or the name of a modality,
+            for a new one sized for the ViT.
+        output: folder, made where absent.
+        config: of the run.
+        val_manifest: further pairs to measure retrieval on, beside those of split "val".
+        text_tower: gives one vector a text; texts are left out without it.
+        text_head: safetensors file with the host's own map from CLS rows to the tower's space.
+        image_settings: how paired pictures are read; None: as the host reads them, or squashed to the ViT's size.
+        augmentation: of training batches in place of the modality's own.
+        cache: folder of picture anchors, worth sharing between runs; None: `output/anchors`.
+        resume: go on from `output/checkpoint.pt`; on a CPU the weights are bit for bit those of a run in one piece.
+        progress: show bars on stderr.
+        on_step: called after each step with its number and what was logged of it (often nothing).
+
+    Raises:
+        InputError: bad lines or files of the manifest, all named at once, before anything is trained.
+        ConfigError: values that don't go together, or a checkpoint of another run.
+        DoesNotFit: lens, text head or text tower don't fit the ViT.
+    """
+    began = time.monotonic()
+    config = config or TrainConfig()
+    output = Path(output)
+    vit, image_settings = _resolve_vit(vit, image_settings)
+    if isinstance(lens, str):
+        lens = lens_config_for(lens, vit)
+    lens, new = trainable_lens(lens, vit, config.seed)
+    accelerator = Accelerator(mixed_precision="no", device_placement=False)
+    if accelerator.num_processes > 1:
+        vit.module.to(accelerator.device)
+    with frozen(vit.module), progress_bars(progress and accelerator.is_main_process) as bars:
+        with accelerator.main_process_first():
+            prepared = prepare(
+                manifest,
+                val_manifest=val_manifest,
+                vit=vit,
+                image_settings=image_settings,
+                lens=lens,
+                config=config,
+                cache=Path(cache) if cache else output / "anchors",
+                text_tower=text_tower,
+                bars=bars,
+            )
+        head = _text_head(text_head, vit, prepared)
+        run = _Run(accelerator, vit, lens, head, prepared, config, output, augmentation, began)
+        if resume:
+            run.restore()
+        elif new:
+            run.fit_norms()
+        result = run.run(bars, on_step)
+    if digest(vit.module) != prepared.vit_digest:
+        raise InternalError(f"{vit.name} changed during the training; a frozen ViT must not.")
+    return result
+
+
+def lr_at(step: int, config: TrainConfig, peak: float) -> float:
+    """The learning rate of a step, counted from 0: a line up over the warm-up, then half a cosine down to 0."""
+    if step < config.warmup:
+        return peak * (step + 1) / config.warmup
+    part = (step - config.warmup) / max(config.steps - config.warmup, 1)
+    return peak * (1 + math.cos(math.pi * part)) / 2
+
+
+def weight_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Optimizer groups: matrices and kernels decay; vectors, latents and position tables don't."""
+    decayed, spared = [], []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            table = name.rpartition(".")[2] in ("latents", "positions")
+            (spared if parameter.ndim < 2 or table else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+
+
+class _Alignment(nn.Module):
+    """Lens, frozen ViT and loss as one call, which is what several processes keep in step.
+
+    The ViT is no submodule: it is neither trained nor saved.
+    """
+
+    def __init__(self, lens: Lens, vit: FrozenViT, loss: AlignmentLoss, autocast: torch.dtype | None) -> None:
+        super().__init__()
+        self.lens, self.loss = lens, loss
+        self._vit, self._autocast = vit, autocast
+
+    def forward(self, batch: Batch, accelerator: Accelerator) -> dict[str, Tensor]:
+        with torch.autocast(batch.inputs.device.type, self._autocast) if self._autocast else nullcontext():
+            features = lens_features(self.lens, self._vit, batch.inputs)
+        return self.loss(features, batch, accelerator)
+
+
+class _Run:
+    """State and steps of one training run; see `train_lens`."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        vit: FrozenViT,
+        lens: Lens,
+        text_head: nn.Linear | None,
+        prepared: Prepared,
+        config: TrainConfig,
+        output: Path,
+        augmentation: Augmentation | None,
+        began: float,
+    ) -> None:
+        self.accelerator, self.vit, self.lens = accelerator, vit, lens
+        self.prepared, self.config, self.output = prepared, config, output
+        self.device = vit.device if accelerator.num_processes == 1 else accelerator.device
+        self.batch_size = _batch_size(config.batch_size, len(prepared.train), accelerator.num_processes)
+        self.peak = config.lr or (5e-4 if lens.modality == "point_cloud" else 2e-4)
+        precision = _precision(config.precision, self.device)
+        self.batches = _batches(lens, prepared, config, augmentation)
+        center = _center(prepared) if config.center else torch.zeros(vit.width)
+        loss = AlignmentLoss(config, center, text_head)
+        self.alignment = _Alignment(lens, vit, loss, precision).to(self.device)
+        self.model = accelerator.prepare(self.alignment)
+        groups = weight_groups(self.alignment, config.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=self.peak, betas=config.betas, eps=config.eps)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == torch.float16)
+        self.ema = {name: p.detach().clone() for name, p in lens.named_parameters()} if config.ema else {}
+        self.step, self.seconds = 0, 0.0
+        self._validated = -1  # step of the last measurement
+        self._began, self._started = began, time.monotonic()
+
+    @property
+    def state_path(self) -> Path:
+        return self.output / "checkpoint.pt"
+
+    def fit_norms(self) -> None:
+        """Statistics of a new point lens, from the clouds of a first batch."""
+        count = min(FIT_CLOUDS, len(self.prepared.train))
+        fit_norms(self.lens, [self.batches[0, range(count)].inputs.to(self.device)])
+
+    def restore(self) -> None:
+        """Take up where the checkpoint was written."""
+        state = load_state(self.state_path, self.config, self.prepared.data_digest)
+        self.alignment.load_state_dict(state.model)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.scaler.load_state_dict(state.scaler)
+        self.ema = {name: tensor.to(self.device) for name, tensor in state.ema.items()}
+        self.step, self.seconds = state.step, state.seconds
+        torch.set_rng_state(state.random)
+        if state.random_cuda is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state.random_cuda, self.device)
+
+    def save_state(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        save_state(
+            self.state_path,
+            RunState(
+                step=self.step,
+                seconds=self._spent(),
+                config=self.config.to_dict(),
+                data=self.prepared.data_digest,
+                model=self.alignment.state_dict(),
+                optimizer=self.optimizer.state_dict(),
+                scaler=self.scaler.state_dict(),
+                ema=self.ema,
+                random=torch.get_rng_state(),
+                random_cuda=cuda,
+            ),
+        )
+
+    def run(self, bars: Bars, on_step: StepHook | None) -> TrainResult:
+        """All steps that are left, or as many as the time allows; then the lens is measured and saved."""
+        metrics_file = MetricsLog(
+            self.output / "metrics.jsonl" if self.accelerator.is_main_process else None, self.step
+        )
+        bar = bars.add("training", self.config.steps, self.step)
+        self._started = time.monotonic()
+        last: dict[str, float] = {}
+        stopped = "steps"
+        self._write_request()
+        for batch in self._loader():
+            parts = self._one_step(batch.to(self.device))
+            row = self._row(parts)
+            if row:
+                metrics_file.write({"step": self.step, **row})
+                last |= row
+                bar.note(f"loss {last['loss']:.3f}" if "loss" in last else "")
+            bar.advance()
+            if self.step % self.config.checkpoint_every == 0:
+                self.save_state()
+            if on_step:
+                on_step(self.step, row)
+            if self._time_is_up() and self.step < self.config.steps:
+                stopped = "minutes"
+                break
+        return self._finish(stopped, last, metrics_file)
+
+    def _loader(self) -> DataLoader[Batch]:
+        schedule = Schedule(
+            len(self.prepared.train),
+            self.batch_size,
+            self.config.seed,
+            start=self.step,
+            stop=self.config.steps,
+            process=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+        )
+        return loader(self.batches, schedule, self.config.num_workers)
+
+    def _one_step(self, batch: Batch) -> dict[str, Tensor]:
+        self.lens.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr_at(self.step, self.config, self.peak)
+        parts = self.model(batch, self.accelerator)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(self.scaler.scale(parts["loss"]))
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.alignment.parameters(), self.config.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        self._follow()
+        return parts
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the running mean; it forgets faster at first, when the weights are far from where they end."""
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        for name, parameter in self.lens.named_parameters():
+            if name in self.ema:
+                self.ema[name].lerp_(parameter, 1 - decay)
+
+    def _row(self, parts: dict[str, Tensor]) -> dict[str, float]:
+        """What is logged of the step just done."""
+        row: dict[str, float] = {}
+        if self.step % self.config.log_every == 0 or self.step in (1, self.config.steps):
+            row = {name: float(part.detach()) for name, part in parts.items()}
+            if not math.isfinite(row["loss"]):
+                raise ConfigError(f"The loss is {row['loss']} at step {self.step}; lower lr, which is {self.peak}.")
+            row |= {"lr": self.optimizer.param_groups[0]["lr"], "seconds": round(self._spent(), 2)}
+        if self.config.validate_every and self.step % self.config.validate_every == 0:
+            row |= self._validate(self.lens)
+        return row
+
+    def _validate(self, lens: Lens) -> dict[str, float]:
+        held_out = self.prepared.val
+        if not len(held_out):
+            return {}
+        self._validated = self.step
+        lens.eval()
+        cls = lens_cls(lens, self.vit, held_out.store, len(held_out), batch_size=self.batch_size)
+        return retrieval(self.alignment.loss, cls, held_out.anchors)
+
+    def _finish(self, stopped: str, last: dict[str, float], metrics_file: MetricsLog) -> TrainResult:
+        self.save_state()
+        seconds = self._spent()
+        lens = self._final_lens()
+        measured = {name: value for name, value in last.items() if name.startswith("val_")}
+        if self.ema or self._validated != self.step:
+            measured = self._validate(lens)
+            if measured:
+                metrics_file.write({"step": self.step, **measured})
+        if self.accelerator.is_main_process:
+            lens.save_pretrained(self.output)
+            head = self.alignment.loss.text_head
+            if head is not None and head.weight.requires_grad:
+                save_text_head(head, self.output / "text_head.safetensors")
+        self.accelerator.wait_for_everyone()
+        return TrainResult(lens, self.output, self.step, stopped, last | measured, seconds)
+
+    def _final_lens(self) -> Lens:
+        """The trained lens, or a copy with the running mean of its weights."""
+        lens = self.lens
+        if self.ema:
+            lens = copy.deepcopy(lens)
+            lens.load_state_dict(self.ema, strict=False)  # parameters only; the buffers are the lens's own
+        return lens.eval().requires_grad_(False)
+
+    def _write_request(self) -> None:
+        if self.accelerator.is_main_process:
+            raw = {
+                "library_version": __version__,
+                "vit": self.vit.name,
+                "vit_sha256": self.prepared.vit_digest,
+                "train_pairs": len(self.prepared.train),
+                "val_pairs": len(self.prepared.val),
+                "config": self.config.to_dict(),
+            }
+            with replacing(self.output / "train.json") as temporary:
+                temporary.write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
+
+    def _spent(self) -> float:
+        return self.seconds + time.monotonic() - self._started
+
+    def _time_is_up(self) -> bool:
+        """Asked of the first process, so that all stop at one step."""
+        if self.config.max_minutes is None:
+            return False
+        late = time.monotonic() - self._began > self.config.max_minutes * 60
+        if self.accelerator.num_processes == 1:
+            return late
+        flag = torch.tensor([float(late)], device=self.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
+
+
+def _resolve_vit(vit: Any, settings: ImageSettings | None) -> tuple[FrozenViT, ImageSettings]:
+    own = None
+    if isinstance(vit, str):
+        vit, own = load_vit(vit)
+    elif not isinstance(vit, FrozenViT):
+        if not isinstance(getattr(vit, "vit", None), FrozenViT):
+            raise ConfigError(f"A {type(vit).__name__} has no frozen ViT; give a host, a FrozenViT or a name.")
+        vit, own = vit.vit, vit.image_settings
+    return vit, settings or own or ImageSettings(size=vit.image_size)
+
+
+def _text_head(path: str | Path | None, vit: FrozenViT, prepared: Prepared) -> nn.Linear | None:
+    """The host's head, or a new one that maps the mean picture to 0; None without texts."""
+    width = prepared.train.anchors.texts.shape[1]
+    if not width:
+        return None
+    if path is not None:
+        head = load_text_head(path, vit.width)
+        if head.out_features != width:
+            raise DoesNotFit(f"The text head {path} writes {head.out_features} numbers; the text tower's have {width}.")
+        return head
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        head = nn.Linear(vit.width, width)
+    with torch.no_grad():
+        head.bias.copy_(-head.weight @ _center(prepared))
+    return head
+
+
+def _center(prepared: Prepared) -> Tensor:
+    """(D,) the mean CLS row of the training pictures."""
+    return prepared.train.anchors.center(range(len(prepared.train)))
+
+
+def _batch_size(asked: int, pairs: int, processes: int) -> int:
+    """The whole batch, over all processes: what is asked, or all pairs where there are fewer."""
+    size = min(asked, pairs - pairs % processes)
+    if size < 2 or size % processes:
+        raise ConfigError(
+            f"A batch of {size} pairs cannot be shared by {processes} processes; "
+            f"give a batch_size that is a multiple of {processes}, and at least as many pairs."
+        )
+    return size
+
+
+def _precision(asked: str, device: torch.device) -> torch.dtype | None:
+    """The dtype of autocast, or None for float32 throughout."""
+    if asked == "auto":
+        asked = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[asked]
+
+
+def _batches(lens: Lens, prepared: Prepared, config: TrainConfig, augmentation: Augmentation | None) -> PairBatches:
+    settings = lens.config.input
+    points = config.points or min(getattr(settings, "max_points", MOST_POINTS), MOST_POINTS)
+    if config.augment and augmentation is None:
+        augmentation = augmentation_for(
+            lens.modality,
+            points=points,
+            mean=getattr(settings, "mean", None),
+            std=getattr(settings, "std", None),
+        )
+    if not config.augment:
+        augmentation = None
+    cut = cut_for(settings, points, augmented=augmentation is not None)
+    return PairBatches(prepared.train.store, prepared.train.anchors, config, cut, augmentation)
