@@ -20,6 +20,7 @@ __all__ = [
     "HOSTS",
     "HostKind",
     "HostRow",
+    "LANGUAGE_MODELS",
     "LENSES",
     "LensRow",
     "ModalityRow",
@@ -190,6 +191,9 @@ HOSTS = (
         )
     ),
 )
+
+LANGUAGE_MODELS = {"smollm2-135m-instruct": "lens_plugins.pocket.language_model:folder"}
+"""Language models that a shipped host's `lens_plugins.json` may name: "module:function" () -> folder."""
 
 _KINDS = (
     HostKind("instructblip", "lens_plugins.hosts.instructblip:InstructBlipHost", ("instructblip",)),

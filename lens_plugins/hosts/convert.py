@@ -1,0 +1,183 @@
+"""Files of other libraries -> models that hosts drive."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from math import isqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+from ..keymap import KeyMap
+from .layouts import lavis
+
+if TYPE_CHECKING:
+    from transformers import Blip2ForConditionalGeneration, InstructBlipForConditionalGeneration
+
+__all__ = ["from_lavis", "from_seed", "read_state"]  # noqa: F822 - from_seed comes through __getattr__
+
+log = logging.getLogger(__name__)
+
+_Source: TypeAlias = "tuple[KeyMap, dict[str, Tensor], str | os.PathLike[str]]"  # rows, tensors, where they are from
+
+LAVIS_NORM_EPS = 1e-5  # of ln_vision; the blocks have 1e-6
+_VICUNA_V0_WORDS = 32001  # Vicuna v0 was trained with a [PAD]; v1.1 has LLaMA's own 32000
+
+
+def __getattr__(name: str) -> Any:
+    if name == "from_seed":  # the SEED tokenizer's modules are imported when asked for
+        from .seed_llama.convert import from_seed
+
+        return from_seed
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def from_lavis(
+    *,
+    vit: str | os.PathLike[str],
+    instructblip: str | os.PathLike[str],
+    llm: str | os.PathLike[str],
+    vit_heads: int = 16,
+    qformer_heads: int = 12,
+    dtype: torch.dtype = torch.float32,
+) -> InstructBlipForConditionalGeneration | Blip2ForConditionalGeneration:
+    """Build a transformers model from LAVIS's three sources.
+
+    Every dimension but the numbers of heads is read off the weights. LayerNorms have LAVIS's epsilons: 1e-6 in the
+    ViT's blocks, 1e-5 after them, 1e-12 in the Q-Former; the second is kept in `config.vision_config`, so that it
+    survives `save_pretrained`. FLAN-T5 gets the plain GELU that LAVIS gives it.
+
+    Args:
+        vit: `eva_vit_g.pth`; its block 39, norm and head are left out.
+        instructblip: the trimmed file; one whose Q-Former reads no text (BLIP-2) gives a BLIP-2.
+        llm: folder of the language model (LLaMA/Vicuna, FLAN-T5, OPT).
+        vit_heads: attention heads of the ViT.
+        qformer_heads: attention heads of the Q-Former.
+        dtype: of the weights in memory.
+
+    Raises:
+        CheckpointError: a file cannot be read, or a tensor is missing, unexpected or misshapen; all are named.
+    """
+    language_model = _language_model(llm, dtype)
+    trimmed = read_state(instructblip, inner="model")
+    names = [name for name in lavis.PROJECTIONS if f"{name}.weight" in trimmed]
+    if len(names) != 1:
+        raise CheckpointError(
+            f"{instructblip} holds {len(names)} projections to a language model; it needs 1 of "
+            f"{', '.join(lavis.PROJECTIONS)}."
+        )
+    reads_text = "Qformer.bert.embeddings.word_embeddings.weight" in trimmed
+    table = (lavis.INSTRUCTBLIP_QFORMER if reads_text else lavis.BLIP2_QFORMER) + lavis.projection(names[0])
+    sources: list[_Source] = [(lavis.EVA_VIT, read_state(vit), vit), (table, trimmed, instructblip)]
+    state: dict[str, Tensor] = {}
+    for rows, tensors, source in sources:
+        state |= rows.convert(tensors, source=str(source))
+    try:
+        config = _config(state, language_model.config, vit_heads, qformer_heads, reads_text)
+    except KeyError as error:
+        raise CheckpointError(
+            f"{vit} and {instructblip} together lack {error.args[0]}, whose shape is needed."
+        ) from error
+    state |= {f"language_model.{name}": tensor for name, tensor in language_model.state_dict().items()}
+    return _build(config, state, sources, dtype)
+
+
+def read_state(path: str | os.PathLike[str], inner: str | None = None) -> dict[str, Tensor]:
+    """Tensors of a .pt or .pth file, without running anything in it.
+
+    Args:
+        inner: where they lie, if that key is there.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or one that holds other things than tensors.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"There is no file {path}.") from error
+    except Exception as error:
+        raise CheckpointError(f"{path} is not a file of weights that can be read safely: {error}") from error
+    state = state.get(inner, state) if isinstance(state, Mapping) else state
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path} does not hold named tensors.")
+    return dict(state)
+
+
+def _language_model(folder: str | os.PathLike[str], dtype: torch.dtype) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    if not Path(folder, "config.json").is_file():
+        raise CheckpointError(f"{folder} is no folder of a language model: it has no config.json.")
+    config = AutoConfig.from_pretrained(folder)
+    if config.model_type == "llama" and config.vocab_size == _VICUNA_V0_WORDS:
+        log.warning("%s has 32001 words, as Vicuna v0 has: InstructBLIP needs v1.1 and writes gibberish on v0.", folder)
+    if config.is_encoder_decoder:
+        config.dense_act_fn = "gelu"  # LAVIS's choice for FLAN-T5, whose own is gelu_new
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    try:
+        model, info = kind.from_pretrained(folder, config=config, dtype=dtype, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"The language model {folder} cannot be loaded: {error}") from error
+    if info["missing_keys"]:
+        raise CheckpointError(f"{folder} lacks {len(info['missing_keys'])} tensors: {sorted(info['missing_keys'])}.")
+    return model
+
+
+def _config(state: Mapping[str, Tensor], text_config: Any, vit_heads: int, qformer_heads: int, reads_text: bool) -> Any:
+    from transformers import Blip2Config, InstructBlipConfig
+
+    patches = state["vision_model.embeddings.patch_embedding.weight"]  # (D, 3, p, p)
+    positions = state["vision_model.embeddings.position_embedding"].shape[1]
+    vision = {
+        "hidden_size": patches.shape[0],
+        "patch_size": patches.shape[-1],
+        "image_size": isqrt(positions - 1) * patches.shape[-1],
+        "num_hidden_layers": _count(state, "vision_model.encoder.layers."),
+        "intermediate_size": state["vision_model.encoder.layers.0.mlp.fc1.weight"].shape[0],
+        "num_attention_heads": vit_heads,
+        "post_layernorm_eps": LAVIS_NORM_EPS,
+    }
+    qformer = {
+        "hidden_size": state["query_tokens"].shape[-1],
+        "num_hidden_layers": _count(state, "qformer.encoder.layer."),
+        "intermediate_size": state["qformer.encoder.layer.0.intermediate_query.dense.weight"].shape[0],
+        "num_attention_heads": qformer_heads,
+        "encoder_hidden_size": patches.shape[0],
+    }
+    if reads_text:
+        words = state["qformer.embeddings.word_embeddings.weight"]
+        places = state["qformer.embeddings.position_embeddings.weight"]
+        qformer |= {"vocab_size": words.shape[0], "max_position_embeddings": places.shape[0]}
+    kind, model = (InstructBlipConfig, "InstructBlip") if reads_text else (Blip2Config, "Blip2")
+    return kind(
+        vision_config=vision,
+        qformer_config=qformer,
+        text_config=text_config,
+        num_query_tokens=state["query_tokens"].shape[1],
+        architectures=[f"{model}ForConditionalGeneration"],
+    )
+
+
+def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+    """How many numbered parts lie under a prefix."""
+    return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})
+
+
+def _build(config: Any, state: dict[str, Tensor], sources: Sequence[_Source], dtype: torch.dtype) -> Any:
+    """A model around the tensors, once every source has been compared with what the configuration asks for."""
+    import transformers
+
+    kind = getattr(transformers, config.architectures[0])
+    with torch.device("meta"):
+        expected = kind(config).state_dict()
+    for rows, tensors, source in sources:
+        back = rows.inverse()
+        rows.convert(tensors, {name: t for name, t in expected.items() if back.row_of(name)}, source=str(source))
+    model = kind.from_pretrained(None, config=config, state_dict=state, dtype=dtype)
+    model.vision_model.post_layernorm.eps = LAVIS_NORM_EPS
+    return model

@@ -1,0 +1,272 @@
+"""Models of LAVIS (`salesforce-lavis` or its main branch), driven as they were loaded.
+
+Told by their attributes, not by their classes: `visual_encoder, ln_vision, Qformer, query_tokens`, and a language model
+under `opt_`, `t5_` or `llm_` with its projection and tokenizer. InstructBLIP differs from BLIP-2 in that its Q-Former
+has word embeddings. LAVIS itself is never imported here; what brings its release up to today is in `patches/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from typing_extensions import Self
+
+from ..errors import ConfigError, Unsupported
+from ..splice import FrozenViT, Held
+from .base import Host
+from .evidence import Encoder, Seen
+from .instructblip import Blip2Host, InstructBlipHost
+from .messages import Reply, Request
+from .streaming import stream_text
+
+if TYPE_CHECKING:
+    from ..inputs.base import Source
+    from .loading import LoadOptions
+
+__all__ = ["LavisHost", "LavisQFormerHost", "vit_from_lavis"]
+
+_EYES = ("visual_encoder", "ln_vision", "Qformer", "query_tokens")
+_LANGUAGE_MODELS = ("opt", "t5", "llm")  # X_model, X_proj and X_tokenizer
+_VIT_PARTS = ("patch_embed", "cls_token", "pos_embed", "pos_drop", "blocks")
+
+
+class _Blocks(nn.Module):
+    """Dropout and blocks of LAVIS's VisionTransformer, as its `forward_features` runs them after the positions."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.pos_drop = encoder.pos_drop
+        self.blocks = encoder.blocks
+
+    def forward(self, tokens: Tensor) -> Tensor:  # (B, T, D) -> (B, T, D)
+        weight = self.blocks[0].mlp.fc1.weight.dtype
+        # vit_precision="fp16" halves linear weights and leaves norms in float32: LAVIS runs that under autocast
+        with torch.autocast(tokens.device.type, weight, enabled=weight != tokens.dtype):
+            tokens = self.pos_drop(tokens)
+            for block in self.blocks:
+                tokens = block(tokens)
+        return tokens
+
+
+def vit_from_lavis(encoder: nn.Module, norm: nn.Module, name: str | None = None) -> FrozenViT:
+    """The ViT of LAVIS's EVA `VisionTransformer`, which SEED's tokenizer has too.
+
+    Args:
+        encoder: `visual_encoder`.
+        norm: the host's own `ln_vision`.
+
+    Raises:
+        Unsupported: it is another ViT, or one with relative positions, which a fused sequence does not have.
+    """
+    absent = [part for part in _VIT_PARTS if getattr(encoder, part, None) is None]
+    if absent:
+        raise Unsupported(
+            f"The visual encoder is a {type(encoder).__name__} without {', '.join(absent)}; lenses for these hosts go "
+            "before LAVIS's EVA ViT (vit_model='eva_clip_g')."
+        )
+    if getattr(encoder, "rel_pos_bias", None) is not None or getattr(encoder, "use_rel_pos_bias", False):
+        raise Unsupported("The visual encoder has relative positions; a lens needs absolute ones (`pos_embed`).")
+    return FrozenViT(
+        name=name or f"LAVIS's ViT of width {encoder.num_features} with {len(encoder.blocks)} blocks",
+        patch_embedding=encoder.patch_embed,
+        class_token=Held(encoder, "cls_token"),
+        positions=Held(encoder, "pos_embed"),
+        blocks=_Blocks(encoder),
+        norm=norm,
+        image_size=encoder.patch_embed.img_size[0],
+    )
+
+
+def _language_model_of(model: nn.Module) -> str | None:
+    """The prefix of the language model's attributes, or None."""
+    return next((name for name in _LANGUAGE_MODELS if hasattr(model, f"{name}_proj")), None)
+
+
+def _is_lavis(model: nn.Module) -> bool:
+    return all(hasattr(model, name) for name in _EYES) and not hasattr(model, "quantize")  # which SEED's tokenizer has
+
+
+class LavisHost(InstructBlipHost):
+    """BLIP-2 (OPT, T5) and InstructBLIP (Vicuna, T5) in LAVIS's classes.
+
+    Prompts, padding, generation and their defaults are those of `InstructBlipHost`, so that a model answers the same in
+    either library.
+    """
+
+    def __init__(self, model: nn.Module, *, name: str) -> None:
+        self._family = _language_model_of(model)
+        self._instructed = (
+            getattr(model, "qformer_text_input", True) and model.Qformer.get_input_embeddings() is not None
+        )
+        super().__init__(
+            model,
+            name=name,
+            vit=vit_from_lavis(model.visual_encoder, model.ln_vision, f"the ViT of {name}"),
+            tokenizer=getattr(model, f"{self._family}_tokenizer"),
+            qformer_tokenizer=model.tokenizer,
+            default_prompt=getattr(model, "prompt", None) or self._standing(),
+        )
+        if hasattr(model, "eos_token_id"):  # BLIP-2 with OPT ends at a line break
+            self.generation["eos_token_id"] = model.eos_token_id
+
+    @classmethod
+    def accepts(cls, model: nn.Module) -> bool:
+        """Whether the attributes are those of a LAVIS model with a language model."""
+        return _is_lavis(model) and _language_model_of(model) is not None
+
+    @classmethod
+    def load(cls, source: str | Path, options: LoadOptions) -> Self:
+        """Refuse: LAVIS loads its own models.
+
+        Raises:
+            Unsupported: always, with the two ways there are.
+        """
+        raise _load_with_lavis(source)
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any = None) -> Self:
+        """Drive a loaded model; its tokenizers are its own."""
+        return cls(model, name=type(model).__name__)
+
+    @property
+    def language_model(self) -> nn.Module:
+        """`opt_model`, `t5_model` or `llm_model`."""
+        return getattr(self.model, f"{self._family}_model")
+
+    @property
+    def projection(self) -> nn.Module:
+        """`opt_proj`, `t5_proj` or `llm_proj`."""
+        return getattr(self.model, f"{self._family}_proj")
+
+    @property
+    def qformer(self) -> nn.Module:
+        """The BERT inside `Qformer`."""
+        return self.model.Qformer.bert
+
+    @property
+    def qformer_norm(self) -> nn.Module:
+        """The norm that queries pass first."""
+        return self.qformer.embeddings.LayerNorm
+
+    def query_output(
+        self, features: Tensor, qformer_input_ids: Tensor | None = None, qformer_attention_mask: Tensor | None = None
+    ) -> Tensor:
+        """The Q-Former's output at its queries, before the projection: (B, Q, C)."""
+        step = super().query_output if self._instructed else super(InstructBlipHost, self).query_output
+        return step(features, qformer_input_ids, qformer_attention_mask)
+
+    def _standing(self) -> str:
+        return InstructBlipHost.standing_prompt if self._instructed else Blip2Host.standing_prompt
+
+    def _qformer_text(self, prompts: list[str]) -> tuple[Tensor, ...]:
+        return super()._qformer_text(prompts) if self._instructed else ()
+
+
+class LavisQFormerHost(Host):
+    """BLIP-2's first stage (`Blip2Qformer`, `Blip2ITM`): features of every modality beside those of text, and captions
+    that the Q-Former itself writes.
+    """
+
+    places: ClassVar[tuple[str, ...]] = ("vit", "qformer")
+    standing_prompt: ClassVar[str] = ""
+    generation: ClassVar[dict[str, Any]] = {"num_beams": 3, "max_length": 30, "min_length": 10}
+    """LAVIS's defaults; `top_p` 0.9 joins them where sampling is asked for."""
+
+    @classmethod
+    def accepts(cls, model: nn.Module) -> bool:
+        """Whether the attributes are those of BLIP-2's first stage."""
+        return _is_lavis(model) and hasattr(model, "vision_proj") and hasattr(model, "text_proj")
+
+    @classmethod
+    def load(cls, source: str | Path, options: LoadOptions) -> Self:
+        """Refuse: see `LavisHost.load`."""
+        raise _load_with_lavis(source)
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any = None) -> Self:
+        """Drive a loaded model; its tokenizer is its own."""
+        name = type(model).__name__
+        return cls(model, vit_from_lavis(model.visual_encoder, model.ln_vision, f"the ViT of {name}"), name=name)
+
+    @torch.no_grad()
+    def query_features(self, inputs: Source | Sequence[Source]) -> Tensor:
+        """Unit vectors of every input's queries, in one space with `text_features`.
+
+        LAVIS's similarity of an input and a text is the largest of its queries' products with the text.
+
+        Returns:
+            (B, Q, E)
+        """
+        seen = Encoder(self).see([Request(source) for source in Request(inputs).sources])
+        rows = [self._queries_after(torch.cat(one.units)[None]) for one in seen]
+        return normalize(self.model.vision_proj(torch.cat(rows)), dim=-1)
+
+    @torch.no_grad()
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors of texts, as LAVIS's `extract_features` in mode "text" gives them for the first token: (B, E)."""
+        text = self.model.tokenizer(list(texts), padding=True, return_tensors="pt").to(self.vit.device)
+        output = self.model.Qformer.bert(text.input_ids, attention_mask=text.attention_mask, return_dict=True)
+        return normalize(self.model.text_proj(output.last_hidden_state[:, 0]), dim=-1)
+
+    def answer(self, seen: Sequence[Seen], prompts: Sequence[str], **generation: Any) -> list[Reply]:
+        """A caption of each thing seen, which goes on from the prompt; rows of one length go through together."""
+        rows = [(torch.cat(one.units), self._prompt_ids(prompt)) for one, prompt in zip(seen, prompts)]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for number, (features, ids) in enumerate(rows):
+            groups.setdefault((len(features), len(ids)), []).append(number)
+        replies: dict[int, Reply] = {}
+        for numbers in groups.values():
+            features = torch.stack([rows[i][0] for i in numbers])  # (B, T, D)
+            ids = torch.stack([rows[i][1] for i in numbers])  # (B, L)
+            texts = self.model.tokenizer.batch_decode(
+                self._caption(features, ids, **generation)[:, ids.shape[1] :], skip_special_tokens=True
+            )
+            replies.update((i, Reply(text.strip())) for i, text in zip(numbers, texts))
+        return [replies[i] for i in range(len(rows))]
+
+    def pieces(self, seen: Seen, prompt: str, **generation: Any) -> Iterator[str]:
+        """A caption in pieces, with one beam."""
+        if generation.setdefault("num_beams", 1) != 1:
+            raise ConfigError(f"Streaming runs 1 beam, got num_beams={generation['num_beams']}.")
+        features, ids = torch.cat(seen.units)[None], self._prompt_ids(prompt)[None]
+        yield from stream_text(lambda **how: self._caption(features, ids, **generation, **how), self.model.tokenizer)
+
+    def _queries_after(self, features: Tensor) -> Tensor:  # (B, T, D) -> (B, Q, C)
+        queries = self.model.query_tokens.expand(len(features), -1, -1)
+        bert = self.model.Qformer.bert
+        return bert(query_embeds=queries, encoder_hidden_states=features, return_dict=True).last_hidden_state
+
+    def _prompt_ids(self, prompt: str) -> Tensor:
+        tokenizer = self.model.tokenizer
+        ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        return torch.tensor([tokenizer.bos_token_id, *ids], device=self.vit.device)
+
+    def _caption(self, features: Tensor, ids: Tensor, **generation: Any) -> Tensor:
+        options = {**self.generation, **generation}
+        if options.get("do_sample"):
+            options.setdefault("top_p", 0.9)
+        tokenizer, qformer = self.model.tokenizer, self.model.Qformer
+        try:
+            return qformer.generate(
+                input_ids=ids,
+                query_embeds=self.model.query_tokens.expand(len(features), -1, -1),
+                encoder_hidden_states=features,
+                encoder_attention_mask=torch.ones(features.shape[:2], dtype=torch.long, device=features.device),
+                eos_token_id=tokenizer.sep_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+                **options,
+            )
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"transformers refuses these generation options: {error}") from error
+
+
+def _load_with_lavis(source: str | Path) -> Unsupported:
+    return Unsupported(
+        f"{source} cannot be loaded as a LAVIS host: let LAVIS load it and give load_host the model, or turn its files "
+        "into a transformers folder with `lens-plugins host convert`."
+    )

@@ -1,0 +1,1 @@
+"""Key tables of other libraries' host files, as data."""
