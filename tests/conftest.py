@@ -16,7 +16,7 @@ def _shared(name: str) -> Path:
 
 
 def _siblings() -> list[Path]:
-    return [parent.parent / "shared" for parent in Path(__file__).resolve().parents[1:3]]
+    return [parent.parent / "shared" for parent in Path(__file__).resolve().parents]
 
 
 @pytest.fixture(scope="session")

@@ -142,7 +142,7 @@ def _fetch(repository: str, file: str) -> Path:
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{repository}/{file} cannot be fetched from the hub ({type(error).__name__}). Check the name and the "
-            "network; with HF_HUB_OFFLINE=1 only files already in the cache are found. A file on this disk is given by its path."
+            "network; with HF_HUB_OFFLINE=1 only files already in the cache are found."
         ) from error
 
 
