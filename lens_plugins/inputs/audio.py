@@ -158,9 +158,10 @@ def _long_enough(waveform: np.ndarray, needed: int, rate: int, name: str) -> np.
         if len(doubled) < needed:
             doubled = np.concatenate([doubled, doubled])
     if len(doubled) < needed:
-        least = needed / rate / 2**_DOUBLINGS
+        least = -(-needed // 2**_DOUBLINGS)
         raise InputError(
-            f"{name} lasts {len(waveform) / rate:.4f} s; a clip of {needed / rate:g} s needs at least {least:.4f} s."
+            f"{name} has {len(waveform)} samples at {rate} Hz; a clip of {needed / rate:g} s needs at least {least} "
+            f"({least / rate:.3f} s), repeated."
         )
     return doubled[:needed] if len(waveform) < needed else waveform
 

@@ -53,13 +53,12 @@ def read(source: Payload, settings: PointCloudSettings) -> ModalityInput:
     """
     path = source if isinstance(source, Path) else None
     name = str(path or "The point cloud")
-    points = _unit_ball(_load(source, settings, name), name)
-    # sampling sees unit coordinates: which point is farthest depends on neither place nor scale, float32 does
+    points = _load(source, settings, name)
     chosen = _unit_ball(points[_choose(points, settings)], name)
     return ModalityInput("point_cloud", torch.from_numpy(chosen.astype(np.float32)), str(path) if path else None)
 
 
-def _load(source: Payload, settings: PointCloudSettings, name: str) -> np.ndarray:  # -> (P, 3) float64
+def _load(source: Payload, settings: PointCloudSettings, name: str) -> np.ndarray:  # -> (P, 3) float32 or float64
     suffix = source.suffix.lower() if isinstance(source, Path) else None
     if suffix in MESH_SUFFIXES:
         triangles, points = read_mesh(source)
@@ -77,7 +76,8 @@ def _load(source: Payload, settings: PointCloudSettings, name: str) -> np.ndarra
             f"{name} has shape {points.shape}; a point cloud is (points, 3), "
             f"or up to {_MAX_COLUMNS} columns that start with x, y, z."
         )
-    return points[:, :3].astype(np.float64)
+    # squares of extreme coordinates would overflow; a power of two changes no digit
+    return np.ldexp(points[:, :3], -np.frexp(np.abs(points[:, :3]).max())[1])
 
 
 def _choose(points: np.ndarray, settings: PointCloudSettings) -> np.ndarray:  # (P, 3) -> indices (P',)
@@ -87,14 +87,12 @@ def _choose(points: np.ndarray, settings: PointCloudSettings) -> np.ndarray:  # 
     candidates = np.arange(len(points))
     if len(points) > settings.candidates:
         candidates = np.sort(random.choice(len(points), settings.candidates, replace=False))
-    cloud = torch.from_numpy(points[candidates].astype(np.float32))
-    return candidates[farthest_point_sample(cloud[None], settings.max_points)[0].numpy()]
+    cloud = torch.from_numpy(points[candidates])[None]
+    return candidates[farthest_point_sample(cloud, settings.max_points)[0].numpy()]
 
 
-def _unit_ball(points: np.ndarray, name: str) -> np.ndarray:  # (P, 3) -> (P, 3)
-    largest = np.abs(points).max()
-    scaled = points / (largest or 1)  # squares of extreme coordinates would overflow
-    centred = scaled - scaled.mean(axis=0)
+def _unit_ball(points: np.ndarray, name: str) -> np.ndarray:  # (P, 3) -> (P, 3) float64
+    centred = points - points.mean(axis=0, dtype=np.float64)
     radius = np.linalg.norm(centred, axis=1).max()
     if radius <= 1e-12:
         raise InputError(f"{name} has {len(points)} points at one place; it needs at least 2 distinct points.")

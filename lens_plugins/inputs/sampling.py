@@ -14,8 +14,8 @@ __all__ = ["farthest_point_sample"]
 def farthest_point_sample(points: Tensor, n: int, start: int = 0) -> Tensor:
     """Indices of `n` points of each cloud: `start`, then always the point farthest from those already taken.
 
-    Exact (Eldar et al., 1997; as in PointNet++): squared distances in float32, the lowest index wins a tie. A cloud
-    with fewer than `n` distinct points repeats index 0 once they are used up.
+    Exact (Eldar et al., 1997; as in PointNet++): squared distances in float32 (float64 for float64 points), the
+    lowest index wins a tie. A cloud with fewer than `n` distinct points repeats index 0 once they are used up.
 
     Args:
         points: (B, P, 3), floating point, finite.
@@ -29,7 +29,7 @@ def farthest_point_sample(points: Tensor, n: int, start: int = 0) -> Tensor:
         InputError: a wrong shape, `n` or `start` out of range, or coordinates that are not finite.
     """
     _check(points, n, start)
-    clouds = points.detach().float()
+    clouds = points.detach() if points.dtype == torch.float64 else points.detach().float()
     if clouds.device.type != "cpu":
         return _sample_batch(clouds, n, start)
     return torch.from_numpy(np.stack([_sample_cloud(cloud, n, start) for cloud in clouds.numpy()]))
@@ -50,7 +50,7 @@ def _check(points: Tensor, n: int, start: int) -> None:
 def _sample_cloud(cloud: np.ndarray, n: int, start: int) -> np.ndarray:  # (P, 3) -> (n,)
     # numpy and preallocated buffers: three times faster than torch on a CPU, whose argmax is not vectorised
     planes = np.ascontiguousarray(cloud.T)  # (3, P)
-    nearest = np.full(planes.shape[1], np.inf, np.float32)
+    nearest = np.full(planes.shape[1], np.inf, planes.dtype)
     offset, squared = np.empty_like(planes), np.empty_like(nearest)
     chosen = np.empty(n, np.int64)
     current = start

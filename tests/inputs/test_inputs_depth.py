@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from lens_plugins.errors import ConfigError, InputError
+from lens_plugins.inputs import DepthSettings, read
+
+
+def normal(disparity: float) -> float:
+    return (disparity / 75 - 0.0418) / 0.0295
+
+
+def value(source, settings=None) -> float:
+    tensor = read(source, "depth", settings).tensor
+    assert tuple(tensor.shape) == (1, 224, 224)
+    assert tensor.std() < 1e-4
+    return tensor[0, 100, 100].item()
+
+
+@pytest.mark.parametrize(
+    ("disparity", "expected"),
+    [(7.5, 1.9728814), (0.0, -1.4124294), (-3.0, -1.4124294), (75.0, 32.481356), (400.0, 32.481356)],
+)
+def test_disparity_is_clamped_divided_and_normalised(disparity, expected):
+    # (7.5 / 75 − 0.0418) / 0.0295; below 0.01 counts as 0.01, above 75 as 75
+    assert value(np.full((60, 80), disparity, np.float32)) == pytest.approx(expected, abs=1e-4)
+
+
+def millimetres(tmp_path, depth: int, width: int = 640) -> str:
+    path = tmp_path / "room.png"
+    Image.fromarray(np.full((480, width), depth, np.uint16)).save(path)
+    return str(path)
+
+
+def test_sixteen_bit_png_is_millimetres_with_factor_8(tmp_path):
+    # 2 m: 0.075 · 518.86 / (8 · 2) = 2.43216
+    assert value(millimetres(tmp_path, 2000)) == pytest.approx(normal(2.43215625), abs=1e-4)
+
+
+def test_factor_1_other_baseline_and_focal_length(tmp_path):
+    settings = DepthSettings(unit_scale=1.0, baseline_m=0.095, focal_px=600.0)
+    assert value(millimetres(tmp_path, 2000), settings) == pytest.approx(normal(0.095 * 600 / 2), abs=1e-4)
+
+
+def test_default_focal_length_goes_with_the_width(tmp_path):
+    assert value(millimetres(tmp_path, 2000, width=320)) == pytest.approx(normal(2.43215625 / 2), abs=1e-4)
+
+
+def test_scaled_depth_is_clipped_to_50(tmp_path):
+    # 8 · 9 m = 72 → 50: 0.075 · 500 / 50 = 0.75; a hole, 0 → 0.01: 3750 → 75
+    settings = DepthSettings(focal_px=500.0)
+    assert value(millimetres(tmp_path, 9000), settings) == pytest.approx(normal(0.75), abs=1e-4)
+    assert value(millimetres(tmp_path, 0), settings) == pytest.approx(normal(75), abs=1e-4)
+
+
+def test_metres_by_kind_equal_millimetres(tmp_path):
+    metres = np.full((480, 640), 2.0, np.float32)
+    same = value(metres, DepthSettings(kind="depth_m"))
+    assert same == pytest.approx(value(millimetres(tmp_path, 2000)), abs=1e-5)
+    assert value(metres * 1000, DepthSettings(kind="depth_mm")) == pytest.approx(same, abs=1e-5)
+
+
+def test_shorter_side_to_224_without_antialias_then_centre_crop():
+    disparity = np.random.default_rng(0).uniform(1, 70, (480, 640)).astype(np.float32)
+    unit = torch.tensor(disparity)[None, None] / 75
+    resized = functional.interpolate(unit, (224, 298), mode="bicubic", align_corners=False)[0]  # int(224 · 640 / 480)
+    expected = (resized[:, :, 37:261] - 0.0418) / 0.0295
+    assert torch.allclose(read(disparity, "depth").tensor, expected, atol=1e-4)
+
+
+def test_float_tiff_is_metres_and_one_channel_arrays_are_maps(tmp_path):
+    metres = np.full((48, 64), 2.0, np.float32)
+    Image.fromarray(metres).save(tmp_path / "room.tiff")
+    expected = read(metres, "depth", DepthSettings(kind="depth_m")).tensor
+    assert torch.equal(read(tmp_path / "room.tiff", "depth").tensor, expected)
+    disparity = read(metres, "depth").tensor
+    assert torch.equal(read(metres[None], "depth").tensor, disparity)
+    assert torch.equal(read(metres[..., None], "depth").tensor, disparity)
+
+
+def test_npz_by_name(tmp_path):
+    metres = np.full((48, 64), 2.0, np.float32)
+    np.savez(tmp_path / "a.npz", depth=metres, colour=np.zeros((48, 64, 3)))
+    assert torch.equal(read(tmp_path / "a.npz", "depth").tensor, read(metres, "depth").tensor)
+
+
+def test_eight_bit_pictures_need_a_kind(tmp_path):
+    Image.fromarray(np.full((48, 64), 7, np.uint8)).save(tmp_path / "grey.png")
+    with pytest.raises(InputError, match="8-bit pixels, which are no depths in millimetres; give a 16-bit PNG"):
+        read(tmp_path / "grey.png", "depth")
+    assert value(tmp_path / "grey.png", DepthSettings(kind="disparity")) == pytest.approx(normal(7), abs=1e-4)
+
+
+class TestExr:
+    @pytest.fixture
+    def openexr(self):
+        return pytest.importorskip("OpenEXR", reason="the optional package OpenEXR is not installed")
+
+    def write(self, openexr, path, channels):
+        openexr.File({"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}, channels).write(str(path))
+        return path
+
+    def test_holds_metres_in_its_z_channel(self, openexr, tmp_path):
+        metres = np.full((48, 64), 2.0, np.float32)
+        path = self.write(openexr, tmp_path / "a.exr", {"Z": metres, "A": metres * 0})
+        found = read(path)
+        assert found.modality == "depth"
+        assert torch.equal(found.tensor, read(metres, "depth", DepthSettings(kind="depth_m")).tensor)
+
+    def test_without_a_depth_channel_is_refused(self, openexr, tmp_path):
+        plane = np.zeros((4, 4), np.float32)
+        path = self.write(openexr, tmp_path / "a.exr", {"G": plane, "B": plane})
+        with pytest.raises(InputError, match="channels B, G; a depth channel is called Z"):
+            read(path)
+
+    def test_declared_size_is_refused_before_decoding(self, openexr, tmp_path):
+        path = self.write(openexr, tmp_path / "a.exr", {"Z": np.zeros((4, 4), np.float32)})
+        content = bytearray(path.read_bytes())
+        corner = content.index(b"dataWindow\0box2i\0") + len(b"dataWindow\0box2i\0") + 4 + 8
+        content[corner : corner + 8] = (39_999).to_bytes(4, "little") * 2
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="declares 1600000000 values; at most 134217728"):
+            read(path)
+
+    def test_truncated_is_refused(self, openexr, tmp_path):
+        noise = np.random.default_rng(0).random((64, 64), np.float32)
+        path = self.write(openexr, tmp_path / "a.exr", {"Z": noise})
+        path.write_bytes(path.read_bytes()[:6000])
+        with pytest.raises(InputError, match=r"a\.exr is"):
+            read(path)
+
+
+def test_absent_openexr_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "OpenEXR", None)
+    (tmp_path / "a.exr").write_bytes(b"v/1\x01")
+    with pytest.raises(Exception, match=r"Reading \.exr files needs the package 'OpenEXR'"):
+        read(tmp_path / "a.exr")
+
+
+@pytest.mark.parametrize(
+    ("field", "bad", "said"),
+    [
+        ("kind", "metres", "kind is 'metres'"),
+        ("unit_scale", 0.0, "unit_scale is 0.0"),
+        ("focal_px", -1.0, "focal_px is -1.0"),
+        ("size", 0, "size is 0"),
+    ],
+)
+def test_settings_refuse(field, bad, said):
+    with pytest.raises(ConfigError, match=said):
+        DepthSettings(**{field: bad})
