@@ -21,6 +21,7 @@ from ..errors import ConfigError, DoesNotFit, Unsupported
 from ..inputs import ModalityInput, parse_source, read
 from ..inputs.image import ImageSettings
 from ..lens.lens import Lens
+from ..lens.report import compare_vit
 from ..splice import PLACES, FrozenViT
 from .evidence import Encoder, Seen
 from .messages import Reply, Request
@@ -249,6 +250,10 @@ class Host(ABC):
             raise self._no_lens(modality)
         return self.vit.embed_image(batch)
 
+    def vit_state(self) -> dict[str, Tensor]:
+        """The ViT's tensors by LAVIS's names, to compare with those in a lens's file; none where they are offloaded."""
+        return {}
+
     def _settings(self, modality: str) -> FrozenConfig:
         if modality in self._lenses:
             return self._lenses[modality].config.input
@@ -278,6 +283,12 @@ class Host(ABC):
         if lens.source is None or str(lens.source) in self._warned:
             return
         self._warned.add(str(lens.source))
+        differences = compare_vit(lens, self.vit_state())
+        if differences:
+            log.warning(
+                "%s was trained with another ViT than %s: %d of the tensors in the file differ, by up to %g (%s).",
+                lens.source, self.vit.name, len(differences), differences[0][1], differences[0][0],
+            )  # fmt: skip
         eps = lens.config.vit.norm_eps if lens.config.vit else None
         if eps is not None and eps != self.vit.norm_eps:
             log.warning(

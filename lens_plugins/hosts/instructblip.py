@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from ..errors import CheckpointError, ConfigError, InputError, Unsupported
-from ..splice import Held, vit_from_tower
+from ..splice import FrozenViT, Held, vit_from_tower
 from .base import Host
 from .evidence import Seen
+from .layouts.lavis import EVA_VIT
 from .loading import (
     LoadOptions,
     image_settings_of,
@@ -61,15 +62,15 @@ class Blip2Host(Host):
         model: nn.Module,
         *,
         name: str,
+        vit: FrozenViT | None = None,
         tokenizer: Any = None,
         image_settings: ImageSettings | None = None,
         default_prompt: str | None = None,
     ) -> None:
-        vit = vit_from_tower(model.vision_model, f"the ViT of {name}")
+        vit = vit or vit_from_tower(model.vision_model, f"the ViT of {name}")
         super().__init__(model, vit, name=name, image_settings=image_settings, default_prompt=default_prompt)
         self.tokenizer = tokenizer
-        own = model.generation_config.to_diff_dict()
-        self.generation = {**GENERATION, **{key: own[key] for key in _OVERRIDABLE if own.get(key) is not None}}
+        self.generation = {**GENERATION, **_own_generation(model)}
 
     @classmethod
     def load(cls, source: str | Path, options: LoadOptions) -> Self:
@@ -101,6 +102,37 @@ class Blip2Host(Host):
         Without one they are looked for where the model was loaded from, when text is first needed.
         """
         return cls(model, name=model.config.name_or_path or type(model).__name__, **cls._processor_parts(processor))
+
+    @property
+    def language_model(self) -> nn.Module:
+        """What reads the prefix."""
+        return self.model.language_model
+
+    @property
+    def projection(self) -> nn.Module:
+        """From the Q-Former's width to the language model's."""
+        return self.model.language_projection
+
+    @property
+    def qformer(self) -> nn.Module:
+        """What reads the features."""
+        return self.model.qformer
+
+    @property
+    def qformer_norm(self) -> nn.Module:
+        """The norm that queries pass first."""
+        return self.qformer.layernorm
+
+    def vit_state(self) -> dict[str, Tensor]:
+        """See `Host.vit_state`."""
+        state = {f"vision_model.{name}": tensor for name, tensor in self.model.vision_model.state_dict().items()}
+        if any(tensor.is_meta for tensor in state.values()):
+            return {}
+        rows = EVA_VIT.inverse()
+        try:
+            return rows.match(state).tensors
+        except CheckpointError:  # key biases, which LAVIS's names have no place for
+            return rows.match({name: t for name, t in state.items() if not name.endswith("qkv.bias")}).tensors
 
     @classmethod
     def _text_parts(cls, source: str | Path, language_model: Path | None) -> dict[str, Any]:
@@ -137,10 +169,7 @@ class Blip2Host(Host):
         """The Q-Former's output at its queries, before the projection: (B, Q, C)."""
         if qformer_input_ids is not None:
             raise Unsupported(f"{self.name} is a BLIP-2: its Q-Former reads no text, yet qformer_input_ids were given.")
-        norm = self.model.qformer.layernorm
-        return self.model.qformer(query_embeds=self._queries(features, norm.weight.dtype), **_context(features, norm))[
-            0
-        ]
+        return self.qformer(query_embeds=self._queries(features), **self._context(features))[0]
 
     def logits(
         self, prefix: Tensor | Sequence[Tensor], input_ids: Tensor, attention_mask: Tensor | None = None
@@ -157,7 +186,7 @@ class Blip2Host(Host):
             first step.
         """
         embeds, mask = self._before(prefix, input_ids, attention_mask)
-        model = self.model.language_model
+        model = self.language_model
         if model.config.is_encoder_decoder:
             start = mask.new_full((len(mask), 1), model.config.decoder_start_token_id)
             return model(inputs_embeds=embeds, attention_mask=mask, decoder_input_ids=start).logits
@@ -221,13 +250,21 @@ class Blip2Host(Host):
             )
         return origin
 
-    def _queries(self, features: Tensor, dtype: torch.dtype) -> Tensor:
-        queries = Held(self.model, "query_tokens").read()
-        return queries.to(features.device, dtype).expand(len(features), -1, -1)  # (1, Q, C) -> (B, Q, C)
+    def _queries(self, features: Tensor) -> Tensor:
+        queries = Held(self.model, "query_tokens").read()  # (1, Q, C)
+        return queries.to(features.device, self.qformer_norm.weight.dtype).expand(len(features), -1, -1)  # (B, Q, C)
+
+    def _context(self, features: Tensor) -> dict[str, Any]:
+        """What the Q-Former's cross-attention reads; cast by a norm, since a quantised weight has no float dtype."""
+        mask = torch.ones(features.shape[:2], dtype=torch.long, device=features.device)
+        return {
+            "encoder_hidden_states": features.to(self.qformer_norm.weight.dtype),
+            "encoder_attention_mask": mask,
+            "return_dict": True,
+        }
 
     def _project(self, output: Tensor) -> Tensor:  # (B, Q, C) -> (B, Q, H)
-        projection = self.model.language_projection
-        return projection(output.to(projection.bias.dtype))
+        return self.projection(output.to(self.projection.bias.dtype))
 
     def _before(
         self, prefix: Tensor | Sequence[Tensor], input_ids: Tensor, attention_mask: Tensor | None
@@ -241,10 +278,10 @@ class Blip2Host(Host):
         return joined, torch.cat([ones, mask], dim=1).to(text.device)
 
     def _embed(self, ids: Tensor) -> Tensor:
-        return self.model.language_model.get_input_embeddings()(ids)
+        return self.language_model.get_input_embeddings()(ids)
 
     def _generate(self, embeds: Tensor, mask: Tensor, **generation: Any) -> Tensor:
-        model = self.model.language_model
+        model = self.language_model
         if getattr(self.model, "hf_device_map", None):
             self.model._preprocess_accelerate()  # as the model's own generate does before this call
         pad = model.generation_config.pad_token_id
@@ -270,13 +307,13 @@ class Blip2Host(Host):
             text = self._embed(ids[None])[0]  # (T, H)
             rows.append(torch.cat([prefix.to(text.device, text.dtype), text]))
         self._check_room(max(map(len, rows)))
-        side = "right" if self.model.config.text_config.is_encoder_decoder else "left"
+        side = "right" if self.language_model.config.is_encoder_decoder else "left"
         pad = nn.utils.rnn.pad_sequence
         mask = [torch.ones(len(row), dtype=torch.long, device=row.device) for row in rows]
         return pad(rows, batch_first=True, padding_side=side), pad(mask, batch_first=True, padding_side=side)
 
     def _check_room(self, length: int) -> None:
-        room = getattr(self.model.config.text_config, "max_position_embeddings", None)
+        room = getattr(self.language_model.config, "max_position_embeddings", None)
         if room is not None and length >= room:
             raise InputError(
                 f"Inputs and prompt take {length} positions; the language model of {self.name} has {room}. "
@@ -305,7 +342,7 @@ class Blip2Host(Host):
         vicuna = tokenizer.convert_tokens_to_ids("[PAD]") == _VICUNA_PAD
         ids = tokenizer(prompt, add_special_tokens=not vicuna)["input_ids"]
         ids = [_END, *ids] if vicuna else list(ids)
-        _check_ids(ids, self.model.language_model.get_input_embeddings(), f"the language model of {self.name}")
+        _check_ids(ids, self.language_model.get_input_embeddings(), f"the language model of {self.name}")
         return ids
 
     def _decode(self, ids: Tensor) -> str:
@@ -325,6 +362,11 @@ class InstructBlipHost(Blip2Host):
         super().__init__(model, **parts)
         self.qformer_tokenizer = qformer_tokenizer
 
+    @property
+    def qformer_norm(self) -> nn.Module:
+        """See `Blip2Host.qformer_norm`."""
+        return self.qformer.embeddings.layernorm
+
     @classmethod
     def _text_parts(cls, source: str | Path, language_model: Path | None) -> dict[str, Any]:
         qformer = load_tokenizer(source, subfolder="qformer_tokenizer")
@@ -339,16 +381,12 @@ class InstructBlipHost(Blip2Host):
         self, features: Tensor, qformer_input_ids: Tensor | None = None, qformer_attention_mask: Tensor | None = None
     ) -> Tensor:
         """The Q-Former's output at its queries, before the projection: (B, Q, C)."""
-        norm = self.model.qformer.embeddings.layernorm
-        queries = self._queries(features, norm.weight.dtype)
-        text: dict[str, Tensor] = {}
-        if qformer_input_ids is not None:
-            ids = qformer_input_ids.to(features.device)
-            mask = torch.ones_like(ids) if qformer_attention_mask is None else qformer_attention_mask.to(ids.device)
-            text = {"attention_mask": torch.cat([mask.new_ones(queries.shape[:2]), mask], dim=1)}
-        else:
-            ids = None
-        output = self.model.qformer(input_ids=ids, query_embeds=queries, **text, **_context(features, norm))[0]
+        if qformer_input_ids is None:
+            return self.qformer(input_ids=None, query_embeds=self._queries(features), **self._context(features))[0]
+        queries, ids = self._queries(features), qformer_input_ids.to(features.device)
+        mask = torch.ones_like(ids) if qformer_attention_mask is None else qformer_attention_mask.to(ids.device)
+        mask = torch.cat([mask.new_ones(queries.shape[:2]), mask], dim=1)  # (B, Q + L)
+        output = self.qformer(input_ids=ids, attention_mask=mask, query_embeds=queries, **self._context(features))[0]
         return output[:, : queries.shape[1]]  # (B, Q + L, C) -> (B, Q, C)
 
     def check_tokenizers(self) -> None:
@@ -363,19 +401,20 @@ class InstructBlipHost(Blip2Host):
             self.qformer_tokenizer = load_tokenizer(origin, subfolder="qformer_tokenizer")
         tokenizer = copy.copy(self.qformer_tokenizer)
         tokenizer.truncation_side = "left"
-        room = min(_QFORMER_TOKENS, self.model.config.qformer_config.max_position_embeddings)
+        room = min(_QFORMER_TOKENS, self.qformer.config.max_position_embeddings)
         text = tokenizer(
             prompts, padding=True, padding_side="right", truncation=True, max_length=room, return_tensors="pt"
         )
-        embeddings = self.model.qformer.get_input_embeddings()
+        embeddings = self.qformer.get_input_embeddings()
         _check_ids(text["input_ids"].flatten().tolist(), embeddings, f"the Q-Former of {self.name}")
         return text["input_ids"], text["attention_mask"]
 
 
-def _context(features: Tensor, norm: nn.Module) -> dict[str, Tensor]:
-    """What the Q-Former's cross-attention reads; cast by a norm, since a quantised weight has no float dtype."""
-    mask = torch.ones(features.shape[:2], dtype=torch.long, device=features.device)
-    return {"encoder_hidden_states": features.to(norm.weight.dtype), "encoder_attention_mask": mask}
+def _own_generation(model: nn.Module) -> dict[str, Any]:
+    """Generation defaults that the model's own folder sets."""
+    config = getattr(model, "generation_config", None)
+    own = config.to_diff_dict() if config is not None else {}
+    return {key: own[key] for key in _OVERRIDABLE if own.get(key) is not None}
 
 
 def _check_ids(ids: Sequence[int], embeddings: nn.Embedding, reader: str) -> None:
