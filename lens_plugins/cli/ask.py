@@ -1,0 +1,37 @@
+"""lens-plugins ask"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+from .options import Clips, Fuse, GenerationOptions, HostOptions, Json, spelled_out
+from .session import Session, file_names
+from .together import answer_together
+
+__all__ = ["ask"]
+
+
+@spelled_out
+def ask(
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Of any modality; - reads names from stdin.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="In quotes.")],
+    host: HostOptions,
+    generation: GenerationOptions,
+    fuse: Fuse = "vit",
+    clips: Clips = None,
+    json: Json = False,
+) -> None:
+    """Answer a question about one file or several together.
+
+    \b
+    Example:
+      lens-plugins ask chair.ply "What is it for?"
+      lens-plugins ask piano.npy beach.jpg "Where does the music come from?" --fuse llm
+    """
+    if os.path.isfile(question):
+        raise InputError(f"The question comes last, in quotes; the last argument, {question}, is a file.")
+    answer_together(Session(host, clips), file_names(files), question, fuse=fuse, generation=generation, json=json)

@@ -1,0 +1,167 @@
+"""lens-plugins doctor"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..catalog import HOSTS, LANGUAGE_MODELS, LENSES, resolve
+from ..errors import ConfigError
+from .options import Json
+from .output import one_line, print_json, progress
+
+__all__ = ["Finding", "doctor", "examine"]
+
+_NEEDED = ("torch", "transformers", "accelerate", "safetensors", "huggingface_hub", "numpy", "pillow", "trimesh")
+_OPTIONAL = {"torchvision": "timm", "timm": "timm", "bitsandbytes": "quant", "diffusers": "seed", "matplotlib": "train"}
+"""Package and the extra that brings it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; with a `cure` it is something to mend."""
+
+    what: str
+    found: str
+    cure: str | None = None
+
+
+def doctor(
+    fetch: Annotated[bool, typer.Option("--fetch", help="Fetch the pocket hosts' language model if absent.")] = False,
+    json: Json = False,
+) -> None:
+    """Check this installation and name the cure.
+
+    The exit code is 2 where something is to be mended.
+
+    \b
+    Example:
+      lens-plugins doctor
+    """
+    if fetch:
+        with progress("fetching the language model (100 MB)"):
+            for where in LANGUAGE_MODELS.values():
+                resolve(where)()
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        if json:
+            print_json(asdict(finding))
+        else:
+            typer.echo(f"{'!' if finding.cure else ' '} {finding.what:16} {finding.found}")
+            if finding.cure:
+                typer.echo(f"  {'':16} -> {finding.cure}")
+    raise typer.Exit(ConfigError.exit_code if any(finding.cure for finding in findings) else 0)
+
+
+def examine() -> Iterator[Finding]:
+    """Everything that `doctor` looks at, one after the other."""
+    yield Finding("lens-plugins", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
+    yield from map(_needed, _NEEDED)
+    yield from map(_optional, _OPTIONAL)
+    yield _host_class()
+    yield from _devices()
+    yield _cache()
+    yield from map(_language_model, LANGUAGE_MODELS)
+    yield from _shipped()
+    yield _hub()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _needed(package: str) -> Finding:
+    found = _version(package)
+    if found is None:
+        return Finding(package, "absent", f"pip install {package}")
+    return Finding(package, found)
+
+
+def _optional(package: str) -> Finding:
+    found = _version(package)
+    if found is None:
+        return Finding(package, f"absent (only for lens-plugins[{_OPTIONAL[package]}])")
+    try:
+        import_module(package)
+    except Exception as error:  # noqa: BLE001 - a package built for another torch fails in its own ways
+        return Finding(package, f"{found}, cannot be imported: {one_line(error)}", _cure(package))
+    return Finding(package, found)
+
+
+def _cure(package: str) -> str:
+    if package == "torchvision":
+        return (
+            f"It was built for another torch than {_version('torch')}, and transformers fails with it. Nothing here "
+            "needs it: pip uninstall torchvision. For timm, install the torchvision that matches your torch."
+        )
+    return f"pip install --upgrade 'lens-plugins[{_OPTIONAL[package]}]', or: pip uninstall {package}"
+
+
+def _host_class() -> Finding:
+    try:
+        import_module("transformers.models.instructblip.modeling_instructblip")
+    except Exception as error:  # noqa: BLE001 - whatever stands in its way is what is to be reported
+        return Finding("InstructBLIP", f"cannot be imported: {one_line(error)}", "Mend what is marked above first.")
+    return Finding("InstructBLIP", "can be imported")
+
+
+def _devices() -> Iterator[Finding]:
+    import torch
+
+    yield Finding("cpu", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}")
+    for number in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(number)
+        yield Finding(f"cuda:{number}", f"{properties.name}, {properties.total_memory / 1e9:.0f} GB")
+    if torch.backends.mps.is_available():
+        yield Finding("mps", "available")
+
+
+def _cache() -> Finding:
+    from ..pocket.language_model import cache_folder
+
+    folder = cache_folder()
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not os.access(there, os.W_OK):
+        return Finding("cache", f"{folder} cannot be written", "Name another folder in LENS_PLUGINS_CACHE.")
+    return Finding("cache", f"{folder}, {shutil.disk_usage(there).free / 1e9:.1f} GB free")
+
+
+def _language_model(name: str) -> Finding:
+    from ..pocket.language_model import cache_folder
+
+    if (cache_folder() / name / "model.safetensors").is_file():
+        return Finding("language model", f"{name} is there")
+    return Finding("language model", f"{name} is absent", "lens-plugins doctor --fetch (or wait for the first caption)")
+
+
+def _shipped() -> Iterator[Finding]:
+    package = Path(__file__).parents[1]
+    for row in (*HOSTS, *(lens for lens in LENSES if lens.family == "pocket")):
+        if "/" not in row.id:  # neither a hub id nor on the hub
+            there = (package / row.source / "config.json").is_file()
+            yield Finding(
+                row.id,
+                "is there" if there else "is not in this installation",
+                None if there else "Reinstall lens-plugins.",
+            )
+
+
+def _hub() -> Finding:
+    offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+    return Finding(
+        "hub", "off (HF_HUB_OFFLINE is set): only cached files are found" if offline else "asked for hub ids"
+    )

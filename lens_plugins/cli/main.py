@@ -1,0 +1,76 @@
+"""The entry point: every command, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import InternalError, LensPluginsError
+from .ask import ask
+from .caption import caption
+from .chat import chat
+from .doctor import doctor
+from .lens import app as lens_app
+from .noise import debugging, quieten
+from .output import complain, one_line
+from .story import story
+
+__all__ = ["app", "main", "run"]
+
+app = typer.Typer(
+    name="lens-plugins",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_show_locals=False,  # they would print tensors
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (caption, ask, story, chat, doctor):
+    app.command()(command)
+app.add_typer(lens_app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lens-plugins {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Plug modality lenses into frozen multimodal hosts: a file of any modality in, text out.
+
+    Exit codes: 0 done, 2 bad input or a wrong call, 1 our fault. Results go to stdout, everything else to stderr.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        app(list(arguments), prog_name="lens-plugins")
+    except SystemExit as stop:  # how typer ends, also when all is well
+        return int(stop.code or 0)
+    except LensPluginsError as error:
+        complain(error)
+        return error.exit_code
+    except Exception as error:
+        if debugging():
+            raise
+        complain(
+            f"unexpected {type(error).__name__}: {one_line(error)} - our fault; LENS_PLUGINS_DEBUG=1 shows where it is."
+        )
+        return InternalError.exit_code
+    return 0
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    quieten()
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,171 @@
+"""Options that several commands share, as groups: a command takes a group as one argument."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, signature
+from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
+
+import typer
+
+from ..errors import ConfigError
+
+__all__ = [
+    "BatchSize",
+    "Clips",
+    "Fuse",
+    "GenerationOptions",
+    "HostOptions",
+    "Json",
+    "Overrides",
+    "Place",
+    "Prompt",
+    "pairs",
+    "spelled_out",
+    "values_of",
+]
+
+Place: TypeAlias = Literal["vit", "qformer", "llm"]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Prompt: TypeAlias = Annotated[str | None, typer.Option(help="What to ask; the host's own default where not given.")]
+Fuse: TypeAlias = Annotated[
+    Place, typer.Option(help="Where inputs meet: before the ViT, before the Q-Former or before the language model.")
+]
+Clips: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="Clips to take of a recording; as the lens was trained where not given.")
+]
+BatchSize: TypeAlias = Annotated[int, typer.Option(min=1, help="How many files go through the host together.")]
+Overrides: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="What weights cannot tell, as latent_dim_head=16; repeatable."),
+]
+
+
+@dataclass(frozen=True)
+class HostOptions:
+    """Which host answers, through which lenses, and how it is loaded."""
+
+    host: Annotated[str, typer.Option(metavar="ID", help="A shipped host, a hub id or a folder.")] = (
+        "pocket-instructblip"
+    )
+    lens: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODALITY=PATH",
+            help="A lens file, folder, catalogue or hub id; repeatable. Shipped hosts find their shipped lenses.",
+        ),
+    ] = None
+    four_bit: Annotated[bool, typer.Option("--4bit", help="Language model in 4 bit (saves memory only, on a CPU).")] = (
+        False
+    )
+    eight_bit: Annotated[bool, typer.Option("--8bit", help="Language model in 8 bit.")] = False
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None,
+        typer.Option(help="Of the weights; float32 where not given. Half precision is slow on a CPU."),
+    ] = None
+    device: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 or auto; cpu where not given.")
+    ] = None
+
+    @property
+    def quantization(self) -> str | None:
+        """As `load_host` takes it.
+
+        Raises:
+            ConfigError: both are asked for.
+        """
+        if self.four_bit and self.eight_bit:
+            raise ConfigError("--4bit and --8bit exclude each other; give one of them.")
+        return "4bit" if self.four_bit else "8bit" if self.eight_bit else None
+
+
+@dataclass(frozen=True)
+class GenerationOptions:
+    """How text is made; what is not given stays as the host has it."""
+
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")] = None
+    num_beams: Annotated[int | None, typer.Option(min=1, help="Beams of the search; 1 is quickest.")] = None
+    temperature: Annotated[float | None, typer.Option(min=0.01, help="Sample, at this temperature.")] = None
+    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Sample, from this share.")] = None
+    repetition_penalty: Annotated[float | None, typer.Option(min=0.01, help="Above 1: repeat less.")] = None
+    seed: Annotated[int | None, typer.Option(help="Of sampling.")] = None
+    generation: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Any other option of transformers' generate; repeatable."),
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """What was given, by transformers' names; seeds torch where a seed is among it."""
+        names = ("max_new_tokens", "num_beams", "temperature", "top_p", "repetition_penalty")
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.temperature is not None or self.top_p is not None:
+            given["do_sample"] = True
+        if self.seed is not None:
+            import torch
+
+            torch.manual_seed(self.seed)
+        return {**given, **values_of(self.generation, "--generation")}
+
+
+def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
+    """Split repeated ``NAME=VALUE``.
+
+    Raises:
+        ConfigError: one without a name or a value, or a name given twice.
+    """
+    found: dict[str, str] = {}
+    for each in given or ():
+        name, equals, value = each.partition("=")
+        if not (name and equals and value):
+            raise ConfigError(f"{option} {each!r} is not of the form NAME=VALUE.")
+        if name in found:
+            raise ConfigError(f"{option} gives {name!r} twice: {found[name]!r} and {value!r}.")
+        found[name] = value
+    return found
+
+
+def values_of(given: Sequence[str] | None, option: str) -> dict[str, Any]:
+    """Split repeated ``NAME=VALUE`` and read each value as JSON where it is JSON (numbers, true, null)."""
+    return {name: _value(text) for name, text in pairs(given, option).items()}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def spelled_out(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the fields of its option groups as options of its own, and pass it the groups."""
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    parameters: list[Parameter] = []
+    for parameter in signature(command).parameters.values():
+        if parameter.name in groups:
+            parameters += _parameters(groups[parameter.name])
+        else:
+            parameters.append(parameter.replace(annotation=hints[parameter.name], kind=Parameter.KEYWORD_ONLY))
+
+    @wraps(command)
+    def with_groups(**values: Any) -> Any:
+        built = {
+            name: group(**{field.name: values.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        return command(**values, **built)
+
+    with_groups.__signature__ = signature(command).replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_groups.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_groups
+
+
+def _parameters(group: type) -> list[Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+        for field in fields(group)
+    ]

@@ -1,0 +1,59 @@
+"""Results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..inputs import ModalityInput
+
+__all__ = ["answer", "complain", "one_line", "print_json", "progress"]
+
+
+def one_line(text: object) -> str:
+    """Text without line breaks."""
+    return " ".join(str(text).split())
+
+
+def complain(error: object) -> None:
+    """Say what is wrong, in one line on stderr."""
+    typer.echo(f"error: {one_line(error)}", err=True)
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON on stdout."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def answer(
+    inputs: Sequence[ModalityInput], prompt: str, text: str, *, host: str, seconds: float, **more: Any
+) -> dict[str, Any]:
+    """What ``--json`` prints of an answer. `modality` is a list where there are several inputs."""
+    modalities = [each.modality for each in inputs]
+    return {
+        "inputs": [each.source for each in inputs],
+        "modality": modalities[0] if len(modalities) == 1 else modalities,
+        "prompt": prompt,
+        "text": text,
+        "host": host,
+        "seconds": round(seconds, 3),
+        **more,
+    }
+
+
+@contextmanager
+def progress(what: str) -> Iterator[None]:
+    """Say on a terminal's stderr what goes on while it does; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield

@@ -1,0 +1,145 @@
+"""A host for one command: inputs are read first, the host is loaded when it is first needed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..catalog import HOSTS, LENSES, find_host, find_modality, modality_of_suffix
+from ..errors import InputError, LensPluginsError, Unsupported
+from .options import HostOptions, pairs
+from .output import complain, progress
+
+if TYPE_CHECKING:
+    from ..hosts.base import Host
+    from ..inputs import ModalityInput
+    from ..lens.lens import Lens
+
+__all__ = ["Session", "file_names", "lens_sources"]
+
+
+class Session:
+    """One host, the lenses that the inputs need, and the inputs.
+
+    A lens is loaded with the first input of its modality and the host after the first inputs have been read, so that
+    a broken file is reported at once and not after minutes.
+
+    Args:
+        options: which host and lenses.
+        clips: how many clips to take of a recording; None: as the lens was trained.
+    """
+
+    def __init__(self, options: HostOptions, clips: int | None = None) -> None:
+        self._options = options
+        self._clips = clips
+        self._quantization = options.quantization
+        self._sources = lens_sources(options)
+        self._lenses: dict[str, Lens] = {}
+        self._host: Host | None = None
+
+    @property
+    def name(self) -> str:
+        """The host as it was asked for."""
+        return self._options.host
+
+    @property
+    def host(self) -> Host:
+        """The host, with the lenses plugged that have been needed so far."""
+        if self._host is None:
+            from .. import load_host
+
+            options = self._options
+            with progress(f"loading {options.host}"):
+                self._host = load_host(
+                    options.host, dtype=options.dtype, device_map=options.device, quantization=self._quantization
+                )
+        for modality in self._lenses.keys() - self._host.lenses.keys():
+            self._host.plug(self._lenses[modality].to(self._host.vit.device))
+        return self._host
+
+    def read(self, file: str) -> ModalityInput:
+        """Read a file as the lens of its modality wants it, or as the host wants pictures; `source` is as given.
+
+        Raises:
+            InputError: it cannot be read.
+            Unsupported: there is no lens for its modality.
+        """
+        from ..inputs import parse_source, read
+        from ..inputs.files import check_file
+
+        named, path = parse_source(file)
+        check_file(path)
+        modality = named or modality_of_suffix(path.suffix)
+        if modality == "image" and modality not in self._sources:
+            found = self.host.read(file)
+        elif modality is None:
+            found = read(file)  # which knows what is wrong
+        else:
+            found = read(file, settings=self._lens(modality).config.input)
+        return replace(found, source=file)
+
+    def read_each(self, files: Iterable[str]) -> tuple[list[ModalityInput], int]:
+        """Read what can be read and complain about the rest; returns the inputs and the highest exit code."""
+        inputs, code = [], 0
+        for file in files:
+            try:
+                inputs.append(self.read(file))
+            except LensPluginsError as error:
+                complain(error)
+                code = max(code, error.exit_code)
+        return inputs, code
+
+    def _lens(self, modality: str) -> Lens:
+        if modality not in self._lenses:
+            if modality not in self._sources:
+                raise Unsupported(self._no_lens(modality))
+            from .. import load_lens
+
+            more: dict[str, Any] = {"clips": self._clips} if modality == "audio" and self._clips else {}
+            with progress(f"loading the {modality} lens"):
+                self._lenses[modality] = load_lens(self._sources[modality], modality, dtype=self._options.dtype, **more)
+        return self._lenses[modality]
+
+    def _no_lens(self, modality: str) -> str:
+        have = ", ".join(sorted(self._sources)) or "none"
+        return (
+            f"{self._options.host} has no lens for {find_modality(modality).noun}; lenses: {have}. "
+            f"Give one with --lens {modality}=PATH."
+        )
+
+
+def lens_sources(options: HostOptions) -> dict[str, str]:
+    """Where the lens of each modality is: as given, and for a shipped host the shipped ones.
+
+    Raises:
+        ConfigError: ``--lens`` without a modality, or with an unknown one.
+    """
+    given = pairs(options.lens, "--lens")
+    for modality in given:
+        find_modality(modality)
+    shipped = {row.modality: row.id for row in LENSES if row.family == "pocket"} if _ships(options.host) else {}
+    return {**shipped, **given}
+
+
+def file_names(files: Sequence[str]) -> list[str]:
+    """The files meant: ``-`` stands for those that stdin names, one a line.
+
+    Raises:
+        InputError: there are none.
+    """
+    names = [name for file in files for name in (_stdin() if file == "-" else [file])]
+    if not names:
+        raise InputError("stdin names 0 files; at least 1 is needed.")
+    return names
+
+
+def _stdin() -> list[str]:
+    return [name for line in sys.stdin if (name := line.strip())]
+
+
+def _ships(host: str) -> bool:
+    row = find_host(host)
+    return row in HOSTS and (Path(__file__).parents[1] / row.source).is_dir()

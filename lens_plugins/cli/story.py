@@ -1,0 +1,36 @@
+"""lens-plugins story"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .options import Clips, Fuse, GenerationOptions, HostOptions, Json, spelled_out
+from .session import Session, file_names
+from .together import answer_together
+
+__all__ = ["PROMPT", "story"]
+
+PROMPT = "Create a short story around the given visual contents."
+"""A prompt that the authors of ViT-Lens show for InstructBLIP."""
+
+
+@spelled_out
+def story(
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Of any modalities; - reads names from stdin.")],
+    host: HostOptions,
+    generation: GenerationOptions,
+    prompt: Annotated[str, typer.Option(help="What to ask.")] = PROMPT,
+    fuse: Fuse = "vit",
+    clips: Clips = None,
+    json: Json = False,
+) -> None:
+    """Write one story around all files together.
+
+    \b
+    Example:
+      lens-plugins story piano.npy beach.jpg
+      lens-plugins story dog.glb sea.flac beach.jpg --fuse llm --max-new-tokens 120
+    """
+    answer_together(Session(host, clips), file_names(files), prompt, fuse=fuse, generation=generation, json=json)
