@@ -308,7 +308,9 @@ _OF_MODALITY: dict[str, Callable[[], Augmentation]] = {
 }
 
 
-def augmentation_for(modality: str, *, points: int = 1024, mean: float | None = None, std: float | None = None):
+def augmentation_for(
+    modality: str, *, points: int = 0, mean: float | None = None, std: float | None = None
+) -> Augmentation | None:
     """The default variation of a modality, or None for those that have none (pictures, modalities of other packages).
 
     Args:
@@ -316,7 +318,7 @@ def augmentation_for(modality: str, *, points: int = 1024, mean: float | None = 
         points: of each cloud (point clouds only).
         mean, std: of the spectrogram's normalisation (audio only).
     """
-    if modality == "point_cloud":
+    if modality == "point_cloud" and points:
         return PointCloudAugment(points=points)
     if modality == "audio" and mean is not None and std is not None:
         return AudioAugment(mean=mean, std=std)

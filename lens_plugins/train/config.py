@@ -51,7 +51,7 @@ class TrainConfig(FrozenConfig):
     views: str = "draw"  # a pair with several pictures or texts: draw one an epoch, or use their mean (pictures only)
     center: bool = True  # subtract the mean picture from CLS rows before they are compared
     logit_scale: float = 1 / 0.07  # first value of the learned factor; it never passes 100
-    points: int | None = None  # of each cloud in a training batch; None: what the lens reads, 1024 at most
+    points: int | None = None  # of each cloud in a training batch; None: as many as the lens reads, best by far
     augment: bool = True
     ema: float = 0.0  # decay of a running mean of the weights, which is then what is saved; 0: off
     precision: str = "auto"  # auto (bf16 where CUDA has it, else fp32) | fp32 | bf16 | fp16

@@ -190,6 +190,8 @@ class PairBatches(Dataset[Batch]):
         return torch.stack([self._anchors.image(index, view) for index, view in zip(indices, views)])
 
     def _texts(self, indices: Sequence[int], draws: Draws) -> tuple[Tensor, list[int]]:
+        if not len(self._anchors.texts):
+            return torch.zeros(len(indices), 0), [-1] * len(indices)
         rows = [self._anchors.text_rows[index] for index in indices]
         picked = draws.choice([max(len(r), 1) for r in rows])
         keys = [r[i] if r else -1 for r, i in zip(rows, picked)]

@@ -23,6 +23,7 @@ __all__ = ["fit_norms", "lens_config_for", "trainable_lens"]
 
 LARGE = 1024  # width of a ViT from which on its lens has the sizes of the released ones
 SMALL_TOKEN = 128  # width of the tokens of a smaller lens
+SMALL_CLOUD = 1024  # points that it reads
 
 
 def fingerprint(vit: FrozenViT) -> ViTFingerprint:
@@ -96,6 +97,8 @@ def _settings(modality: str, vit: FrozenViT) -> FrozenConfig:
         return settings(size=vit.image_size)
     if modality == "tactile":
         return settings(size=vit.image_size, resize=vit.image_size * 256 // 224)  # the frame shown stays the same
+    if modality == "point_cloud" and vit.width < LARGE:
+        return settings(max_points=SMALL_CLOUD)
     return settings()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -38,9 +39,10 @@ from .towers import TextTower, frozen, load_text_head, load_vit, save_text_head
 
 __all__ = ["TrainResult", "lr_at", "train_lens", "weight_groups"]
 
+log = logging.getLogger(__name__)
+
 StepHook = Callable[[int, dict[str, float]], None]
 
-MOST_POINTS = 1024  # of a training cloud, unless the configuration says otherwise
 FIT_CLOUDS = 32  # of the training set, for the statistics of a new point lens
 
 
@@ -440,7 +442,10 @@ def _precision(asked: str, device: torch.device) -> torch.dtype | None:
 
 def _batches(lens: Lens, prepared: Prepared, config: TrainConfig, augmentation: Augmentation | None) -> PairBatches:
     settings = lens.config.input
-    points = config.points or min(getattr(settings, "max_points", MOST_POINTS), MOST_POINTS)
+    read = getattr(settings, "max_points", 0)
+    points = config.points or read
+    if points != read:  # neighbourhoods of k points then have another size than when the lens is used
+        log.warning("Clouds of %d points train a lens that reads %d; it will do worse than it could.", points, read)
     if config.augment and augmentation is None:
         augmentation = augmentation_for(
             lens.modality,

@@ -63,7 +63,7 @@ def world(tmp_path_factory) -> Path:
     return manifest
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def vit():
     """Width 32, 4 patches, 2 blocks, random but the same every time."""
     from transformers import InstructBlipVisionConfig, InstructBlipVisionModel
@@ -82,16 +82,16 @@ def vit():
     return vit_from_tower(tower, "a tiny ViT")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def lens_config(vit):
     """A point lens small enough that a step takes milliseconds."""
     from lens_plugins.train import lens_config_for
 
     values = {"trans_dim": 24, "context_width": 24, "num_groups": 8, "group_size": 8, "encoder_dim": 24, "hidden": 16}
-    return lens_config_for("point_cloud", vit, {**values, "depth": 1, "max_points": 256})
+    return lens_config_for("point_cloud", vit, {**values, "depth": 1, "max_points": 128})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def text_tower():
     """One fixed random direction for each text."""
 

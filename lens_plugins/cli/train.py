@@ -1,0 +1,110 @@
+"""`lens-plugins train`: align a lens to a frozen ViT."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import ConfigError
+
+__all__ = ["train"]
+
+
+def train(
+    manifest: Annotated[Path, typer.Argument(help="Pairs, one JSON object a line.", metavar="MANIFEST")],
+    modality: Annotated[str, typer.Option(help="Lines of this modality are used.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the lens, made where absent.")],
+    host: Annotated[
+        str, typer.Option(help="Whose ViT: a host's id or folder, or timm:eva_giant_patch14_224:eva_vit_g.pth.")
+    ] = "pocket-instructblip",
+    init: Annotated[str | None, typer.Option(help="Lens to go on from; a new one without it.")] = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(help="A field of the run (views=mean) or of a new lens (lens.num_groups=64).", metavar="K=V"),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pairs a step, over all devices together.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")] = False,
+    max_minutes: Annotated[float | None, typer.Option(help="Save and stop after this long.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
+    text_tower: Annotated[str | None, typer.Option(help="Folder of a sentence encoder; texts are used then.")] = None,
+    text_head: Annotated[Path | None, typer.Option(help="The host's own map from CLS to the text space.")] = None,
+    val_manifest: Annotated[Path | None, typer.Option(help="Pairs to measure retrieval on.")] = None,
+    ln_vision: Annotated[Path | None, typer.Option(help="With a timm ViT: the host's file with ln_vision.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of picture anchors, to share between runs.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw losses and accuracies into this picture.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the new weights, the order and the variation.")] = None,
+) -> None:
+    """Align a lens to the frozen ViT of a host; the host stays as it is, to the bit.
+
+    Each line of MANIFEST is {"modality", "path", "image" and/or "text", "split": "train" or "val", "id"}; paths are
+    relative to it, and image and text may be lists. The lens is saved in OUTPUT, with metrics.jsonl beside it.
+
+    \b
+    Example:
+      lens-plugins train pairs.jsonl --modality point_cloud --output my-lens --steps 2000 --plot curves.png
+      lens-plugins caption chair.ply --lens point_cloud=my-lens
+    """
+    from ..train import TrainConfig, lens_config_for, load_text_tower, load_vit, plot_metrics, train_lens
+
+    run, parts = _settings(config or ())
+    named = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "lr": lr,
+        "max_minutes": max_minutes,
+        "precision": precision,
+        "seed": seed,
+    }
+    settings = TrainConfig.from_dict({**run, **{name: value for name, value in named.items() if value is not None}})
+    vit, image_settings = load_vit(host, norm=ln_vision)
+    if init is None:
+        lens = lens_config_for(modality, vit, parts)
+    else:
+        from ..lens.loading import load_lens
+
+        lens = load_lens(init, modality=modality, **parts)
+    result = train_lens(
+        manifest,
+        vit=vit,
+        lens=lens,
+        output=output,
+        config=settings,
+        val_manifest=val_manifest,
+        text_tower=load_text_tower(text_tower, vit.device) if text_tower else None,
+        text_head=text_head,
+        image_settings=image_settings,
+        cache=cache,
+        resume=resume,
+        progress=True,
+    )
+    measured = {name: round(value, 4) for name, value in result.metrics.items()}
+    typer.echo(json.dumps({"lens": str(result.output), "steps": result.steps, "stopped": result.stopped, **measured}))
+    if plot:
+        typer.echo(f"plot: {plot_metrics(output, plot)}", err=True)
+
+
+def _settings(pairs: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`K=V` words as fields of the run and, behind `lens.`, of the lens; values are JSON, or else plain text.
+
+    Raises:
+        ConfigError: a word without `=`.
+    """
+    run: dict[str, Any] = {}
+    lens: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--config {pair!r} is not NAME=VALUE; an example is views=mean.")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        part, own = (lens, name.removeprefix("lens.")) if name.startswith("lens.") else (run, name)
+        part[own] = value
+    return run, lens
