@@ -288,7 +288,7 @@ class Blip2Host(Host):
         if pad is None and "pad_token_id" not in generation:
             generation["pad_token_id"] = getattr(self.tokenizer, "pad_token_id", None) or 0
         try:
-            ids = model.generate(inputs_embeds=embeds, attention_mask=mask, **generation)
+            ids = model.generate(inputs_embeds=embeds, attention_mask=mask, **_with_penalty(generation))
         except (ValueError, TypeError) as error:
             raise ConfigError(f"transformers refuses these generation options: {error}") from error
         return ids[:, 1:] if model.config.is_encoder_decoder else ids  # T5 begins with its start token
@@ -415,6 +415,21 @@ def _own_generation(model: nn.Module) -> dict[str, Any]:
     config = getattr(model, "generation_config", None)
     own = config.to_diff_dict() if config is not None else {}
     return {key: own[key] for key in _OVERRIDABLE if own.get(key) is not None}
+
+
+def _with_penalty(generation: dict[str, Any]) -> dict[str, Any]:
+    """Options with the repetition penalty as a processor of our own.
+
+    transformers' option takes as many ids as a row is padded for its prompt and spares them, but with embeddings the
+    ids are the new tokens alone: a padded row would repeat itself where the same row by itself does not.
+    """
+    penalty = generation.get("repetition_penalty", 1.0)
+    if penalty == 1:
+        return generation
+    from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
+
+    processors = [RepetitionPenaltyLogitsProcessor(float(penalty)), *generation.get("logits_processor", ())]
+    return {**generation, "repetition_penalty": 1.0, "logits_processor": LogitsProcessorList(processors)}
 
 
 def _check_ids(ids: Sequence[int], embeddings: nn.Embedding, reader: str) -> None:
