@@ -1,0 +1,69 @@
+# `make demo` and `make test` are all a newcomer needs; both install first, into $(VENV).
+#     make install PYTHON=python3.12 VENV=elsewhere
+#     make test ARGS="-k perceiver -x"
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+ARGS ?=
+
+PY := $(VENV)/bin/python
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint .constraints.txt
+PYTEST := HF_HUB_OFFLINE=1 $(PY) -m pytest
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev demo test test-slow test-gpu test-hub lint format bench pocket patch-lavis clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
+		printf '  make %-12s %s\n' "$$name" "$$what"; done
+
+install: $(READY) ## the package and its language model, into $(VENV)
+install-dev: $(READY_DEV) ## that, and what the tests need
+
+$(READY): pyproject.toml .constraints.txt
+	@echo "Installing into $(VENV); torch alone is about 200 MB ..."
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) "$(TORCH)"
+	$(INSTALL) --editable .
+	$(VENV)/bin/lens-plugins doctor --fetch
+	@touch $@
+
+$(READY_DEV): $(READY)
+	$(INSTALL) --editable ".[dev]"
+	@touch $@
+
+demo: $(READY) ## caption a real 3D object and show picture, prompt and answer
+	$(PY) demos/caption_point_cloud.py
+
+test: $(READY_DEV) ## the tests that need neither network nor GPU, some minutes
+	$(PYTEST) $(ARGS)
+
+test-slow: $(READY_DEV) ## the tests that take minutes each
+	$(PYTEST) -m slow $(ARGS)
+
+test-gpu: $(READY_DEV) ## the tests that need a CUDA device
+	$(PYTEST) -m gpu $(ARGS)
+
+test-hub: $(READY_DEV) ## the tests that fetch from the hub
+	$(PY) -m pytest -m hub $(ARGS)
+
+lint: $(READY_DEV) ## ruff: rules and format
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+format: $(READY_DEV) ## ruff: mend both
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+pocket: $(READY_DEV) ## train again what ships: hours on a CPU, resumable
+	$(PY) -m lens_plugins.pocket all
+
+patch-lavis: $(READY_DEV) ## LAVIS 1.0.2 beside today's transformers: install in build/lavis, patch, test
+	$(PY) patches/check.py
+
+clean: ## what tools leave behind; not $(VENV)
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './.*' -prune -exec rm -rf {} +
