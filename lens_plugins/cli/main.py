@@ -18,6 +18,7 @@ from .lens import app as lens_app
 from .noise import debugging, quieten
 from .output import complain, one_line
 from .story import story
+from .train import train
 
 __all__ = ["app", "main", "run"]
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 for command in (caption, ask, story, chat, doctor):
     app.command()(command)
+app.command(short_help="Align a lens to the frozen ViT of a host.")(train)
 app.add_typer(lens_app)
 
 
