@@ -198,6 +198,8 @@ LANGUAGE_MODELS = {"smollm2-135m-instruct": "lens_plugins.pocket.language_model:
 _KINDS = (
     HostKind("instructblip", "lens_plugins.hosts.instructblip:InstructBlipHost", ("instructblip",)),
     HostKind("blip2", "lens_plugins.hosts.instructblip:Blip2Host", ("blip-2",)),
+    HostKind("lavis", "lens_plugins.hosts.lavis:LavisHost", ()),  # LAVIS's loaded models are told by their attributes
+    HostKind("lavis-qformer", "lens_plugins.hosts.lavis:LavisQFormerHost", ()),
 )
 
 Row = TypeVar("Row", ModalityRow, HostKind)

@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 REQUIREMENTS = ("salesforce-lavis==1.0.2", "omegaconf>=2.3")
 ALSO_IN_THE_WHEEL = ("app", "docs", "projects", "tests")  # `tests` would stand before every other package of that name
-TESTS = ("tests/patches", "tests/hosts/test_lavis_patched.py")
+TESTS = ("tests/patches", "tests/hosts/test_lavis.py", "tests/hosts/test_lavis_patched.py")
 
 
 def install(folder: Path) -> None:

@@ -157,8 +157,12 @@ class LavisHost(InstructBlipHost):
         self, features: Tensor, qformer_input_ids: Tensor | None = None, qformer_attention_mask: Tensor | None = None
     ) -> Tensor:
         """The Q-Former's output at its queries, before the projection: (B, Q, C)."""
-        step = super().query_output if self._instructed else super(InstructBlipHost, self).query_output
-        return step(features, qformer_input_ids, qformer_attention_mask)
+        kind = InstructBlipHost if self._instructed else Blip2Host
+        return kind.query_output(self, features, qformer_input_ids, qformer_attention_mask)
+
+    def vit_state(self) -> dict[str, Tensor]:
+        """See `Host.vit_state`."""
+        return _vit_state(self.model)
 
     def _standing(self) -> str:
         return InstructBlipHost.standing_prompt if self._instructed else Blip2Host.standing_prompt
@@ -193,6 +197,10 @@ class LavisQFormerHost(Host):
         name = type(model).__name__
         return cls(model, vit_from_lavis(model.visual_encoder, model.ln_vision, f"the ViT of {name}"), name=name)
 
+    def vit_state(self) -> dict[str, Tensor]:
+        """See `Host.vit_state`."""
+        return _vit_state(self.model)
+
     @torch.no_grad()
     def query_features(self, inputs: Source | Sequence[Source]) -> Tensor:
         """Unit vectors of every input's queries, in one space with `text_features`.
@@ -208,7 +216,7 @@ class LavisQFormerHost(Host):
 
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors of texts, as LAVIS's `extract_features` in mode "text" gives them for the first token: (B, E)."""
+        """Unit vectors of texts, (B, E): LAVIS's `extract_features` in mode "text", of the first token."""
         text = self.model.tokenizer(list(texts), padding=True, return_tensors="pt").to(self.vit.device)
         output = self.model.Qformer.bert(text.input_ids, attention_mask=text.attention_mask, return_dict=True)
         return normalize(self.model.text_proj(output.last_hidden_state[:, 0]), dim=-1)
@@ -263,6 +271,11 @@ class LavisQFormerHost(Host):
             )
         except (ValueError, TypeError) as error:
             raise ConfigError(f"transformers refuses these generation options: {error}") from error
+
+
+def _vit_state(model: nn.Module) -> dict[str, Tensor]:
+    state = model.visual_encoder.state_dict()
+    return {} if any(tensor.is_meta for tensor in state.values()) else state
 
 
 def _load_with_lavis(source: str | Path) -> Unsupported:

@@ -36,10 +36,10 @@ def vision(depth: int = 3) -> nn.Module:
 
 
 def randomise(module: nn.Module, seed: int) -> nn.Module:
-    """Fill every parameter: biases and norms that start at 0 and 1 would hide a forgotten one."""
+    """Fill every parameter that LAVIS trains: biases and norms that start at 0 and 1 would hide a forgotten one."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
-        noise = torch.randn(parameter.shape, generator=generator) * 0.1
+        noise = torch.randn(parameter.shape, generator=generator) * 0.25
         parameter.data = noise + 1 if "norm" in name.lower() and name.endswith("weight") else noise
     return module.eval()
 
@@ -164,3 +164,36 @@ def _text(value: object) -> object:
 def pixels(count: int = 2) -> Tensor:
     """`count` random pictures, (B, 3, 56, 56) float32, as after normalising."""
     return torch.randn(count, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(7))
+
+
+class Instruct(nn.Module):
+    """Stands for `Blip2VicunaInstruct` and `Blip2T5Instruct` of LAVIS's main branch, which no release has: their
+    attributes over parts of the release.
+
+    Args:
+        folders: as `folders` writes them.
+        family: "llm" (Vicuna) or "t5".
+    """
+
+    def __init__(self, folders: dict[str, Path], family: str) -> None:
+        from lavis.models.blip2_models.blip2 import Blip2Base, LayerNorm
+        from transformers import AutoTokenizer, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
+
+        super().__init__()
+        self.tokenizer = Blip2Base.init_tokenizer(str(folders["bert"]))
+        self.tokenizer.truncation_side = "left"
+        self.visual_encoder, self.ln_vision = vision(), LayerNorm(WIDTH)
+        self.Qformer, self.query_tokens = Blip2Base.init_Qformer(QUERIES, WIDTH, bert_model=str(folders["bert"]))
+        self.Qformer.resize_token_embeddings(len(self.tokenizer))
+        self.Qformer.cls = None
+        folder = folders["llama" if family == "llm" else "t5"]
+        if family == "llm":
+            model = LlamaForCausalLM.from_pretrained(folder)
+        else:
+            config = T5Config.from_pretrained(folder)
+            config.dense_act_fn = "gelu"
+            model = T5ForConditionalGeneration.from_pretrained(folder, config=config)
+        setattr(self, f"{family}_tokenizer", AutoTokenizer.from_pretrained(folder))
+        setattr(self, f"{family}_model", model)
+        setattr(self, f"{family}_proj", nn.Linear(WIDTH, model.config.hidden_size))
+        randomise(self, seed=6)
