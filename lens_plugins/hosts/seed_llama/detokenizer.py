@@ -1,0 +1,181 @@
+"""Image embeddings -> pictures, by diffusers' `StableUnCLIPImg2ImgPipeline`. It runs no safety checker."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from ..._config import FrozenConfig
+from ..._optional import require
+from ...errors import CheckpointError, ConfigError, DoesNotFit, InputError, Unsupported
+
+if TYPE_CHECKING:
+    from diffusers import StableUnCLIPImg2ImgPipeline
+
+__all__ = ["UNCLIP", "Detokenizer", "Drawing"]
+
+UNCLIP = "sd2-community/stable-diffusion-2-1-unclip"
+"""A community mirror: stabilityai withdrew its stable-diffusion-2-1-unclip in late 2025."""
+
+_TOGETHER = 4  # pictures drawn at once: 768 px take about 3 GB each under guidance
+
+
+@dataclass(frozen=True)
+class Drawing(FrozenConfig):
+    """How pictures are drawn; the defaults are those of SEED-LLaMA's code."""
+
+    steps: int = 20
+    guidance: float = 10.0  # 1 or less: none, at half the cost
+    size: int | None = None  # pixels of each side; None: what the pipeline was trained for
+    noise_level: int = 0  # of the embedding; 0 still adds a little, which the seed decides
+
+    def __post_init__(self) -> None:
+        self._require(self.steps >= 1, f"steps is {self.steps}; it must be at least 1.")
+        self._require(math.isfinite(self.guidance), f"guidance is {self.guidance}; it must be a finite number.")
+        self._require(
+            self.size is None or (self.size > 0 and self.size % 8 == 0),
+            f"size is {self.size}; it must be a positive multiple of 8 pixels.",
+        )
+        self._require(self.noise_level >= 0, f"noise_level is {self.noise_level}; it must be at least 0.")
+
+
+class _AbsentEncoder(nn.Module):
+    """Stands in for the CLIP image encoder, which is not needed: of it the pipeline reads only the dtype."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1, dtype=dtype), requires_grad=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.weight.device
+
+
+class Detokenizer:
+    """Draws pictures of image embeddings.
+
+    Args:
+        pipeline: loaded; its image encoder is not used and may be None.
+        name: what errors call it.
+    """
+
+    def __init__(self, pipeline: StableUnCLIPImg2ImgPipeline, *, name: str = "the unCLIP pipeline") -> None:
+        if pipeline.image_encoder is None:
+            pipeline.register_modules(image_encoder=_AbsentEncoder(pipeline.unet.dtype).to(pipeline.unet.device))
+        pipeline.set_progress_bar_config(disable=True)
+        self.pipeline = pipeline
+        self.name = name
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path = UNCLIP,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+        offload: bool = False,
+    ) -> Self:
+        """Load a folder or a hub repository without its CLIP image encoder.
+
+        Args:
+            offload: keep on the accelerator only the part that computes.
+
+        Raises:
+            CheckpointError: absent, withdrawn or unreachable.
+            MissingDependency: diffusers is not installed.
+            Unsupported: offload without an accelerator.
+        """
+        diffusers = require("diffusers", extra="seed", purpose="Drawing pictures")
+        try:
+            pipeline = diffusers.StableUnCLIPImg2ImgPipeline.from_pretrained(
+                str(source), image_encoder=None, torch_dtype=dtype
+            )
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(
+                f"The unCLIP weights {source} cannot be loaded: {error} stabilityai withdrew its repository "
+                f"stable-diffusion-2-1-unclip in late 2025; {UNCLIP} is a community mirror, and a folder works too."
+            ) from error
+        made = cls(pipeline, name=str(source))
+        if offload:
+            made.offload()
+        else:
+            pipeline.to(device)
+        return made
+
+    @property
+    def embedding_width(self) -> int:
+        """E, of the image embeddings it reads."""
+        return int(self.pipeline.image_normalizer.mean.shape[-1])
+
+    def offload(self) -> None:
+        """Keep on the accelerator only the part that computes.
+
+        Raises:
+            Unsupported: there is no accelerator.
+        """
+        if not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+            raise Unsupported("Offloading moves parts from an accelerator to the CPU; this machine has no accelerator.")
+        self.pipeline.enable_model_cpu_offload()
+
+    def draw(self, embeds: Tensor, seeds: Sequence[int], how: Drawing | None = None) -> list[Image.Image]:
+        """One picture for each embedding; the same for the same seed, whatever is drawn beside it (up to rounding).
+
+        Args:
+            embeds: (B, E).
+            seeds: B of them.
+            how: steps, guidance, size, noise.
+
+        Raises:
+            DoesNotFit: embeddings of another width.
+            InputError: values that are not finite, or another number of seeds.
+            ConfigError: a noise level that the pipeline's schedule does not have.
+        """
+        how = how or Drawing()
+        self._check(embeds, seeds, how)
+        pictures: list[Image.Image] = []
+        for start in range(0, len(embeds), _TOGETHER):
+            part = slice(start, start + _TOGETHER)
+            pictures += self._draw(embeds[part].to(self.pipeline.unet.dtype), seeds[part], how)
+        return pictures
+
+    def _draw(self, embeds: Tensor, seeds: Sequence[int], how: Drawing) -> list[Image.Image]:
+        made: Any = self.pipeline(
+            image_embeds=embeds.to(self.pipeline._execution_device),
+            prompt=[""] * len(embeds),  # without a list the pipeline takes the batch for one picture
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            num_inference_steps=how.steps,
+            guidance_scale=how.guidance,
+            height=how.size,
+            width=how.size,
+            noise_level=how.noise_level,
+        )
+        return list(made.images)
+
+    def _check(self, embeds: Tensor, seeds: Sequence[int], how: Drawing) -> None:
+        if embeds.ndim != 2 or embeds.shape[1] != self.embedding_width:
+            raise DoesNotFit(
+                f"{self.name} reads image embeddings of shape (B, {self.embedding_width}), got {tuple(embeds.shape)}."
+            )
+        if len(seeds) != len(embeds):
+            raise InputError(f"There are {len(seeds)} seeds for {len(embeds)} pictures; give one for each.")
+        wrong = int((~torch.isfinite(embeds)).sum())
+        if wrong:
+            raise InputError(
+                f"{wrong} of {embeds.numel()} values of the image embeddings are not finite, so nothing can be drawn. "
+                "Half precision may overflow: load the host in float32."
+            )
+        levels = self.pipeline.image_noising_scheduler.config.num_train_timesteps
+        if how.noise_level >= levels:
+            raise ConfigError(f"noise_level is {how.noise_level}; {self.name} has levels 0 to {levels - 1}.")

@@ -1,0 +1,454 @@
+"""SEED-LLaMA as a host: any modality -> codes -> a language model that reads and writes codes -> text and pictures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from ...errors import CheckpointError, ConfigError, DoesNotFit, InputError
+from ...inputs import ModalityInput
+from ...inputs.image import ImageSettings
+from ..base import Host
+from ..evidence import Seen
+from ..loading import LoadOptions, read_notes
+from ..streaming import stream_text
+from .constrain import WholePictures
+from .detokenizer import UNCLIP, Detokenizer, Drawing
+from .loading import SeedLlamaNotes, device_of, load_language_model, load_seed_tokenizer, load_words
+from .messages import SeedReply
+from .prompt import COMPOSE, DESCRIBE, IMAGINE, PLACE, PromptStyle, place_pictures, style_of
+from .tokenizer import SeedTokenizer
+from .vocabulary import BEGIN, CodeVocabulary, Written
+
+if TYPE_CHECKING:
+    from ...inputs.base import Source
+    from .chat import SeedChat
+
+__all__ = ["GENERATION", "SeedLlama", "SeedLlamaHost"]
+
+log = logging.getLogger(__name__)
+
+GENERATION = {"do_sample": True, "temperature": 1.0, "top_p": 0.5, "max_new_tokens": 512}
+"""Those of SEED-LLaMA's code. Where beams are asked for and sampling is not, nothing is sampled."""
+_DRAWING = tuple(f.name for f in fields(Drawing))
+
+
+class SeedLlama(nn.Module):
+    """SEED's tokenizer and a language model whose vocabulary has its codes.
+
+    Raises:
+        DoesNotFit: the language model has fewer embeddings than the tokenizer has codes.
+    """
+
+    def __init__(self, tokenizer: SeedTokenizer, language_model: nn.Module) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.language_model = language_model
+        rows = language_model.get_input_embeddings().num_embeddings
+        if rows < tokenizer.codes:
+            raise DoesNotFit(
+                f"The language model has {rows} embeddings; the SEED tokenizer alone has {tokenizer.codes} codes."
+            )
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What one call asks for, taken from its options."""
+
+    force_image: bool
+    seed: int
+    drawing: Drawing
+    generation: dict[str, Any]
+
+
+class SeedLlamaHost(Host):
+    """SEED-LLaMA 8B, 14B and hosts built like them.
+
+    Several inputs each become a picture of their own in the prompt (``fuse="llm"``), which is how SEED-LLaMA composes.
+    "vit" and "qformer" make one picture of all of them, as ViT-Lens fuses for InstructBLIP. Of a recording one clip is
+    read unless `clips` says otherwise: each clip would be another picture.
+
+    Besides transformers' options, `generate` and its kin take ``force_image=True`` (the reply begins with a whole
+    picture), ``seed`` (of sampling and drawing), and the fields of `Drawing`: ``steps``, ``guidance``, ``size``,
+    ``noise_level``.
+
+    Args:
+        model: `SeedLlama`.
+        words: the language model's text tokenizer.
+        style: what stands around instructions and replies; None: chosen by the language model's configuration.
+        unclip: folder or hub id of the pipeline, loaded when the first picture is drawn; or a `Detokenizer`.
+        drawing: how pictures are drawn unless a call says otherwise.
+        offload: keep on the accelerator only the part of the pipeline that computes.
+
+    Raises:
+        CheckpointError: the text tokenizer lacks the tokens of pictures, or makes ids that the model does not have.
+    """
+
+    standing_prompt: ClassVar[str] = DESCRIBE
+
+    def __init__(
+        self,
+        model: SeedLlama,
+        words: Any,
+        *,
+        name: str,
+        style: PromptStyle | None = None,
+        unclip: str | Path | Detokenizer = UNCLIP,
+        drawing: Drawing | None = None,
+        offload: bool = False,
+        default_prompt: str | None = None,
+    ) -> None:
+        vit = model.tokenizer.vit
+        # SEED's scripts and demo squash with bilinear; only its encode_image(path) used bicubic.
+        settings = ImageSettings(size=vit.image_size, interpolation="bilinear")
+        super().__init__(model, vit, name=name, image_settings=settings, default_prompt=default_prompt)
+        self.words = words
+        self.vocabulary = CodeVocabulary.of(
+            words, codes=model.tokenizer.codes, queries=model.tokenizer.queries, source=name
+        )
+        rows = self.language_model.get_input_embeddings().num_embeddings
+        if self.vocabulary.largest >= rows:
+            raise CheckpointError(
+                f"The text tokenizer does not go with the language model of {name}: it has a picture token of id "
+                f"{self.vocabulary.largest}, the model has {rows} embeddings."
+            )
+        self.style = style or style_of(self.language_model.config)
+        self.drawing = drawing or Drawing()
+        self.offload = offload
+        self._unclip = unclip
+        own = self.language_model.generation_config.to_diff_dict()
+        self.generation = {**GENERATION, **{key: own[key] for key in ("top_k", "repetition_penalty") if own.get(key)}}
+
+    @classmethod
+    def load(cls, source: str | Path, options: LoadOptions) -> Self:
+        """Load a folder of ours, or a LLaMA of the SEED-LLaMA family with the released parts around it.
+
+        Raises:
+            CheckpointError: a part is missing or damaged, or does not go with the others.
+            DoesNotFit: `options.vit` is not this host's ViT.
+        """
+        notes = SeedLlamaNotes.of(source)
+        llm = notes.part("llm", source)
+        words = load_words(notes.part("words", source) if notes.words else llm)
+        language_model = load_language_model(llm, options)
+        device = device_of(language_model)
+        tokenizer = load_seed_tokenizer(notes.part("tokenizer", source), options, device)
+        return cls(
+            SeedLlama(tokenizer, language_model),
+            words,
+            name=Path(source).name,
+            style=style_of(language_model.config, notes.prompt_style),
+            unclip=notes.place("unclip", source),
+            drawing=Drawing.from_dict(notes.drawing),
+            default_prompt=read_notes(source).default_prompt,
+        )
+
+    @classmethod
+    def accepts(cls, model: nn.Module) -> bool:
+        """Whether this is a `SeedLlama`."""
+        return isinstance(model, SeedLlama)
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any = None) -> Self:
+        """Drive a `SeedLlama`; `processor` is the language model's text tokenizer.
+
+        Raises:
+            CheckpointError: a bare language model, or no text tokenizer and no folder to read one from.
+        """
+        if not isinstance(model, SeedLlama):
+            raise CheckpointError(
+                f"A {type(model).__name__} alone is no SEED-LLaMA: give load_host(SeedLlama(tokenizer, model)), "
+                "or load_host with its folder."
+            )
+        origin = model.language_model.config.name_or_path
+        if processor is None and not origin:
+            raise CheckpointError("A SeedLlama without a text tokenizer: give load_host(model, processor=tokenizer).")
+        return cls(model, processor or load_words(origin), name=origin or "SEED-LLaMA")
+
+    @property
+    def language_model(self) -> Any:
+        """The language model."""
+        return self.model.language_model
+
+    @property
+    def detokenizer(self) -> Detokenizer:
+        """What draws pictures; loaded now if it was not before.
+
+        Raises:
+            CheckpointError: its weights cannot be loaded.
+            MissingDependency: diffusers is not installed.
+            DoesNotFit: it reads image embeddings of another width.
+        """
+        if not isinstance(self._unclip, Detokenizer):
+            device = self.model.tokenizer.codebook.weight.device
+            dtype = self.language_model.dtype
+            made = Detokenizer.load(self._unclip, dtype=dtype, device=device, offload=self.offload)
+            own = self.model.tokenizer.embedding_width
+            if made.embedding_width != own:
+                raise DoesNotFit(
+                    f"{made.name} reads image embeddings of {made.embedding_width}; {self.name} makes {own}."
+                )
+            self._unclip = made
+        return self._unclip
+
+    # Codes
+
+    def encode_codes(self, inputs: Source | Sequence[Source]) -> Tensor:
+        """Codes of each input, a file or array or several: (B, Q) int64 on the CPU."""
+        seen = self.look(inputs, fuse="llm")
+        return torch.stack([codes for one in self._codes([seen]) for codes in one])
+
+    @torch.no_grad()
+    def decode_codes(self, codes: Tensor, *, seed: int = 0, **drawing: Any) -> list[Image.Image]:
+        """One picture for each row of codes.
+
+        Args:
+            codes: (B, Q), whole numbers below the size of the codebook.
+            seed: the same codes and seed give the same picture; two rows of the same codes differ.
+            drawing: fields of `Drawing`.
+
+        Raises:
+            InputError: not codes of this host.
+            ConfigError: an unknown or wrong field of `Drawing`.
+        """
+        embeds = self.model.tokenizer.image_embeds(codes)
+        return self.detokenizer.draw(embeds, range(seed, seed + len(embeds)), self._drawing(drawing))
+
+    # Asking
+
+    def generate(
+        self,
+        inputs: Source | Sequence[Source] | Seen,
+        prompt: str | None = None,
+        *,
+        fuse: str = "llm",
+        clips: int | None = None,
+        **generation: Any,
+    ) -> SeedReply:
+        """One answer, with its pictures; see `Host.generate` and the class for what differs."""
+        return super().generate(inputs, prompt, fuse=fuse, clips=clips, **generation)
+
+    def stream(
+        self,
+        inputs: Source | Sequence[Source] | Seen,
+        prompt: str | None = None,
+        *,
+        fuse: str = "llm",
+        clips: int | None = None,
+        **generation: Any,
+    ) -> Iterator[str]:
+        """`generate` in pieces of text; pictures are left out, since they are drawn at the end."""
+        return super().stream(inputs, prompt, fuse=fuse, clips=clips, **generation)
+
+    def look(self, inputs: Source | Sequence[Source] | Seen, *, fuse: str = "llm", clips: int | None = None) -> Seen:
+        """See `Host.look`."""
+        return super().look(inputs, fuse=fuse, clips=clips)
+
+    def imagine(
+        self,
+        inputs: Source | Sequence[Source] | Seen,
+        prompt: str | None = None,
+        *,
+        count: int = 1,
+        seed: int = 0,
+        fuse: str = "llm",
+        clips: int | None = None,
+        **options: Any,
+    ) -> list[SeedReply]:
+        """Pictures of one or several inputs: the same, an edit of it ("Make it Halloween style."), or all in one.
+
+        Args:
+            prompt: what to draw; None: the input itself, or a combination of several.
+            count: how many replies, each of its own seed from `seed` upwards.
+            options: as in `generate`.
+
+        Returns:
+            `count` replies, each beginning with a picture.
+        """
+        if count < 1:
+            raise ConfigError(f"count is {count}; it must be at least 1.")
+        seen = self.look(inputs, fuse=fuse, clips=clips)
+        prompt = prompt or _imagined(len(seen.units))
+        return [self.generate(seen, prompt, force_image=True, seed=seed + k, **options) for k in range(count)]
+
+    def chat(self) -> SeedChat:
+        """A conversation in which earlier pictures stay as their codes."""
+        from .chat import SeedChat
+
+        return SeedChat(self)
+
+    def read(self, source: Source, *, clips: int | None = None) -> ModalityInput:
+        """See `Host.read`; one clip of a recording unless `clips` says otherwise."""
+        return super().read(source, clips=1 if clips is None else clips)
+
+    def answer(self, seen: Sequence[Seen], prompts: Sequence[str], **generation: Any) -> list[SeedReply]:
+        """Answer a batch: all inputs become codes together, all pictures are drawn together."""
+        texts = [self.style.render(text) for text in self.place(seen, prompts)]
+        replies, _ = self.reply(texts, **generation)
+        return replies
+
+    def pieces(self, seen: Seen, prompt: str, **generation: Any) -> Iterator[str]:
+        """Answer one request in pieces of text, with one beam."""
+        if generation.get("num_beams", 1) != 1:
+            raise ConfigError(f"Streaming runs 1 beam, got num_beams={generation['num_beams']}.")
+        order = self._order(generation)
+        (text,) = self.place([seen], [prompt])
+        ids, mask = self._batch([self._opened(self.style.render(text), order)])
+        words = _TextOnly(self.words, self.vocabulary)
+        yield from stream_text(lambda **how: self._generate(ids, mask, order, **how), words)
+
+    def place(self, seen: Sequence[Seen], prompts: Sequence[str]) -> list[str]:
+        """Instructions with the codes of what was seen put in their places."""
+        return [
+            place_pictures(prompt, [self.vocabulary.text(picture) for picture in pictures])
+            for prompt, pictures in zip(prompts, self._codes(seen))
+        ]
+
+    def reply(self, texts: Sequence[str], **generation: Any) -> tuple[list[SeedReply], list[Written]]:
+        """Replies to whole prompts, codes in place; and the same as written, for the history of a conversation."""
+        order = self._order(generation)
+        ids, mask = self._batch([self._opened(text, order) for text in texts])
+        made = self._generate(ids, mask, order)
+        if len(made) != len(texts):
+            raise ConfigError(f"One reply goes with each request, got {len(made)} replies to {len(texts)} requests.")
+        written = [self.vocabulary.read(row.tolist(), self.words, forced=order.force_image) for row in made]
+        return self._drawn(written, order), written
+
+    # Steps
+
+    @torch.no_grad()
+    def _codes(self, seen: Sequence[Seen]) -> list[list[Tensor]]:
+        """Codes (Q,) of every unit seen; equal units pass the Q-Former once, those of one length together."""
+        units = {id(unit): unit for one in seen for unit in one.units}
+        lengths: dict[int, list[int]] = {}
+        for key, unit in units.items():
+            lengths.setdefault(len(unit), []).append(key)
+        codes: dict[int, Tensor] = {}
+        for keys in lengths.values():
+            codes.update(zip(keys, self.model.tokenizer.quantize(torch.stack([units[key] for key in keys])).cpu()))
+        return [[codes[id(unit)] for unit in one.units] for one in seen]
+
+    def _order(self, options: Mapping[str, Any]) -> _Order:
+        """Sort the options of a call into those of its reader."""
+        rest = dict(options)
+        force_image, seed = bool(rest.pop("force_image", False)), rest.pop("seed", None)
+        seed = int(torch.randint(2**31, ())) if seed is None else seed
+        drawing = self._drawing({name: rest.pop(name) for name in _DRAWING if name in rest})
+        defaults = dict(self.generation)
+        if "num_beams" in rest and "do_sample" not in rest:
+            rest["do_sample"] = False
+        if not rest.get("do_sample", defaults["do_sample"]):
+            defaults = {"do_sample": False, "max_new_tokens": defaults["max_new_tokens"]}
+        order = _Order(force_image, seed, drawing, {**defaults, **rest})
+        need = self.vocabulary.queries + 1
+        if force_image and order.generation["max_new_tokens"] < need:
+            raise ConfigError(
+                f"max_new_tokens is {order.generation['max_new_tokens']}; a picture alone takes {need} with its end."
+            )
+        return order
+
+    def _drawing(self, given: Mapping[str, Any]) -> Drawing:
+        try:
+            return replace(self.drawing, **given)
+        except TypeError as error:
+            raise ConfigError(f"A picture is drawn with {', '.join(_DRAWING)}: {error}.") from error
+
+    def _opened(self, text: str, order: _Order) -> str:
+        return text + BEGIN if order.force_image else text
+
+    def _batch(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids and mask (B, T), padded on the left."""
+        start = self.words.bos_token or ""
+        rows = [
+            torch.tensor(self.words(start + text, add_special_tokens=False)["input_ids"], dtype=torch.long)
+            for text in texts
+        ]
+        longest, room = max(map(len, rows)), getattr(self.language_model.config, "max_position_embeddings", None)
+        if room is not None and longest >= room:
+            raise InputError(
+                f"Pictures and prompt take {longest} positions; the language model of {self.name} has {room}. "
+                "Shorten the conversation, or fuse the inputs."
+            )
+        mask = [torch.ones_like(row) for row in rows]
+        pad = nn.utils.rnn.pad_sequence
+        device = device_of(self.language_model)
+        ids = pad(rows, batch_first=True, padding_value=self._pad, padding_side="left")
+        return ids.to(device), pad(mask, batch_first=True, padding_side="left").to(device)
+
+    @property
+    def _pad(self) -> int:
+        known = (self.words.pad_token_id, self.words.eos_token_id, 0)
+        return next(id_ for id_ in known if id_ is not None)
+
+    def _generate(self, ids: Tensor, mask: Tensor, order: _Order, **how: Any) -> Tensor:  # -> (B, new tokens)
+        options = {"pad_token_id": self._pad, **order.generation, **how}
+        if order.force_image:
+            from transformers import LogitsProcessorList
+
+            whole = WholePictures(
+                self.vocabulary,
+                self.language_model.get_output_embeddings().out_features,
+                forced=True,
+                prompt_length=ids.shape[1],
+                max_new_tokens=options["max_new_tokens"],
+            )
+            options["logits_processor"] = LogitsProcessorList([*options.get("logits_processor", ()), whole])
+        try:
+            with _seeded(order.seed, ids.device):
+                made = self.language_model.generate(input_ids=ids, attention_mask=mask, **options)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"transformers refuses these generation options: {error}") from error
+        return made[:, ids.shape[1] :]
+
+    def _drawn(self, written: Sequence[Written], order: _Order) -> list[SeedReply]:
+        """Draw the pictures of all replies together; each with the call's seed, so neighbours change nothing."""
+        codes = [part for one in written for part in one.parts if isinstance(part, Tensor)]
+        pictures = iter(self._pictures(codes, order))
+        replies = []
+        for one in written:
+            for problem in one.problems:
+                log.warning("%s left out a malformed picture: %s.", self.name, problem)
+            own = [part for part in one.parts if isinstance(part, Tensor)]
+            parts = [part if isinstance(part, str) else next(pictures) for part in one.parts]
+            replies.append(SeedReply.of(parts, one.text, own, one.problems, order.seed))
+        return replies
+
+    @torch.no_grad()
+    def _pictures(self, codes: Sequence[Tensor], order: _Order) -> list[Image.Image]:
+        if not codes:
+            return []
+        embeds = self.model.tokenizer.image_embeds(torch.stack(list(codes)))
+        return self.detokenizer.draw(embeds, [order.seed] * len(embeds), order.drawing)
+
+
+class _TextOnly:
+    """A tokenizer for the streamer, which does not read pictures out."""
+
+    def __init__(self, words: Any, vocabulary: CodeVocabulary) -> None:
+        self._words = words
+        self._vocabulary = vocabulary
+
+    def decode(self, ids: Any, **how: Any) -> str:
+        return self._words.decode([int(id_) for id_ in ids if not self._vocabulary.is_picture(int(id_))], **how)
+
+
+def _imagined(units: int) -> str:
+    """What is asked where a picture is wanted and nothing is said."""
+    return IMAGINE if units == 1 else f"{', '.join([PLACE] * units)}, {COMPOSE}"
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """torch's random numbers from a seed; afterwards they go on as if nothing had been drawn."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
