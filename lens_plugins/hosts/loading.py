@@ -284,7 +284,7 @@ def load_pretrained(model_class: Any, source: str | Path, options: LoadOptions, 
     wrong = [f"{len(info[key])} {key.replace('_', ' ')}: {_names(info[key])}" for key in _STRICT if info[key]]
     if wrong:
         raise CheckpointError(f"The weights of {source} do not go with its config.json. {'; '.join(wrong)}.")
-    eps = getattr(model.config.vision_config, _NORM_EPS, None)
+    eps = getattr(getattr(model.config, "vision_config", None), _NORM_EPS, None)
     if eps is not None:
         model.vision_model.post_layernorm.eps = eps
     return model
