@@ -190,6 +190,16 @@ HOSTS = (
             ("flan-t5-xxl", "FLAN-T5-XXL"),
         )
     ),
+    *(
+        HostRow(
+            f"AILab-CVC/seed-llama-{size}-{stage}", "seed_llama", f"AILab-CVC/seed-llama-{size}-{stage}", licence, llm
+        )
+        for size, llm, licence in (
+            ("8b", "Vicuna-7B", "other (LLaMA)"),
+            ("14b", "LLaMA2-chat-13B", "LLaMA 2 community licence"),
+        )
+        for stage in ("sft", "pretrain")
+    ),
 )
 
 LANGUAGE_MODELS = {"smollm2-135m-instruct": "lens_plugins.pocket.language_model:folder"}
@@ -200,6 +210,7 @@ _KINDS = (
     HostKind("blip2", "lens_plugins.hosts.instructblip:Blip2Host", ("blip-2",)),
     HostKind("lavis", "lens_plugins.hosts.lavis:LavisHost", ()),  # LAVIS's loaded models are told by their attributes
     HostKind("lavis-qformer", "lens_plugins.hosts.lavis:LavisQFormerHost", ()),
+    HostKind("seed_llama", "lens_plugins.hosts.seed_llama.host:SeedLlamaHost", ("llama",)),
 )
 
 Row = TypeVar("Row", ModalityRow, HostKind)
