@@ -82,6 +82,8 @@ class Host(ABC):
 
     places: ClassVar[tuple[str, ...]] = PLACES
     """Where this kind of host can fuse several inputs."""
+    standing_place: ClassVar[str] = "vit"
+    """Where it fuses them unless a request says otherwise."""
     standing_prompt: ClassVar[str] = "A short image caption."
     """The default prompt of this kind of host."""
 
@@ -155,7 +157,7 @@ class Host(ABC):
         inputs: Source | Sequence[Source] | Seen,
         prompt: str | None = None,
         *,
-        fuse: str = "vit",
+        fuse: str | None = None,
         clips: int | None = None,
         **generation: Any,
     ) -> Reply:
@@ -197,7 +199,7 @@ class Host(ABC):
         inputs: Source | Sequence[Source] | Seen,
         prompt: str | None = None,
         *,
-        fuse: str = "vit",
+        fuse: str | None = None,
         clips: int | None = None,
         **generation: Any,
     ) -> Iterator[str]:
@@ -205,7 +207,9 @@ class Host(ABC):
         seen = self.look(inputs, fuse=fuse, clips=clips)
         yield from self.pieces(seen, self._prompt(prompt), **generation)
 
-    def look(self, inputs: Source | Sequence[Source] | Seen, *, fuse: str = "vit", clips: int | None = None) -> Seen:
+    def look(
+        self, inputs: Source | Sequence[Source] | Seen, *, fuse: str | None = None, clips: int | None = None
+    ) -> Seen:
         """Features of one or several inputs, to ask about many times: ``host.generate(seen, prompt=...)``."""
         self._check_place(fuse)
         return Encoder(self).see([Request(inputs, fuse=fuse, clips=clips)])[0]
@@ -264,8 +268,8 @@ class Host(ABC):
     def _prompt(self, prompt: str | None) -> str:
         return self.default_prompt if prompt is None else prompt
 
-    def _check_place(self, place: str) -> None:
-        if place not in self.places:
+    def _check_place(self, place: str | None) -> None:
+        if place is not None and place not in self.places:
             able = " or ".join(map(repr, self.places))
             raise Unsupported(f"{self.name} cannot fuse inputs with fuse={place!r}; it can with {able}.")
 

@@ -84,7 +84,7 @@ class Encoder:
         if isinstance(request.inputs, Seen):
             return None
         items = [self._item(source, request.clips) for source in request.sources]
-        units = arrange([len(item.clips) for item in items], request.fuse)
+        units = arrange([len(item.clips) for item in items], request.fuse or self._host.standing_place)
         return items, [tuple(tuple((items[i].content, c) for i, c in seats) for seats in unit) for unit in units]
 
     def _item(self, source: Source, clips: int | None) -> _Item:

@@ -27,7 +27,7 @@ class Request:
     Args:
         inputs: a file, array or `ModalityInput`, or a list of them; or what `Host.look` returned.
         prompt: None: the host's default.
-        fuse: where several inputs meet, "vit", "qformer" or "llm".
+        fuse: where several inputs meet, "vit", "qformer" or "llm"; None: where this kind of host fuses by itself.
         clips: how many clips to take of a recording; None: as the lens was trained. 1 is the cheap choice.
         generation: options of transformers' `generate`, over those of the call.
 
@@ -38,14 +38,15 @@ class Request:
 
     inputs: Source | Sequence[Source] | Seen
     prompt: str | None = None
-    fuse: str = "vit"
+    fuse: str | None = None
     clips: int | None = None
     generation: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.inputs, (list, tuple)) and not self.inputs:
             raise InputError("A request has 0 inputs; it needs at least 1.")
-        check_place(self.fuse)
+        if self.fuse is not None:
+            check_place(self.fuse)
 
     @property
     def sources(self) -> list[Source]:

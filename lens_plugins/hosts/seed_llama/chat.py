@@ -32,7 +32,7 @@ class SeedChat:
         prompt: str,
         inputs: Source | Sequence[Source] | Seen | None = None,
         *,
-        fuse: str = "llm",
+        fuse: str | None = None,
         clips: int | None = None,
         **generation: Any,
     ) -> SeedReply:

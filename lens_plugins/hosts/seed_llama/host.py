@@ -94,6 +94,7 @@ class SeedLlamaHost(Host):
     """
 
     standing_prompt: ClassVar[str] = DESCRIBE
+    standing_place: ClassVar[str] = "llm"
 
     def __init__(
         self,
@@ -225,34 +226,6 @@ class SeedLlamaHost(Host):
 
     # Asking
 
-    def generate(
-        self,
-        inputs: Source | Sequence[Source] | Seen,
-        prompt: str | None = None,
-        *,
-        fuse: str = "llm",
-        clips: int | None = None,
-        **generation: Any,
-    ) -> SeedReply:
-        """One answer, with its pictures; see `Host.generate` and the class for what differs."""
-        return super().generate(inputs, prompt, fuse=fuse, clips=clips, **generation)
-
-    def stream(
-        self,
-        inputs: Source | Sequence[Source] | Seen,
-        prompt: str | None = None,
-        *,
-        fuse: str = "llm",
-        clips: int | None = None,
-        **generation: Any,
-    ) -> Iterator[str]:
-        """`generate` in pieces of text; pictures are left out, since they are drawn at the end."""
-        return super().stream(inputs, prompt, fuse=fuse, clips=clips, **generation)
-
-    def look(self, inputs: Source | Sequence[Source] | Seen, *, fuse: str = "llm", clips: int | None = None) -> Seen:
-        """See `Host.look`."""
-        return super().look(inputs, fuse=fuse, clips=clips)
-
     def imagine(
         self,
         inputs: Source | Sequence[Source] | Seen,
@@ -260,7 +233,7 @@ class SeedLlamaHost(Host):
         *,
         count: int = 1,
         seed: int = 0,
-        fuse: str = "llm",
+        fuse: str | None = None,
         clips: int | None = None,
         **options: Any,
     ) -> list[SeedReply]:
