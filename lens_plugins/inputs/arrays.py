@@ -55,7 +55,7 @@ def as_array(data: Array, name: str) -> np.ndarray:
     array = array.astype(np.float64 if array.dtype.itemsize >= 8 else np.float32)
     broken = array.size - int(np.isfinite(array).sum())
     if broken:
-        raise InputError(f"{name} has {broken} values of {array.size} that are NaN or infinite; all must be finite.")
+        raise InputError(f"{name} has {broken} of {array.size} values NaN or infinite; all must be finite.")
     return array
 
 
@@ -118,8 +118,7 @@ def _load_pt(path: Path, keys: Sequence[str]) -> Tensor:
             _check_sizes(archive, path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, UnpicklingError, RuntimeError, ValueError, KeyError, OSError, MemoryError) as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(f"{path} cannot be read as tensors only ({reason}); save one tensor in it.") from error
+        raise InputError(f"{path} is damaged or holds more than tensors; save one tensor in it.") from error
     if isinstance(content, dict):
         content = content[_pick(path, [str(key) for key, value in content.items() if isinstance(value, Tensor)], keys)]
     if not isinstance(content, Tensor):

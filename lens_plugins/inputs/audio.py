@@ -93,7 +93,7 @@ def _read_file(path: Path) -> tuple[np.ndarray, int]:  # (S, channels) float32, 
         _check_info(info, path)
         samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError, OSError, MemoryError) as error:
-        raise InputError(f"{path} is not a whole sound file ({error}); give wav, flac, ogg or mp3.") from error
+        raise InputError(f"{path} is damaged or no sound file; give wav, flac, ogg or mp3.") from error
     if len(samples) < info.frames:
         raise InputError(f"{path} declares {info.frames} samples but has {len(samples)}; it is truncated.")
     return as_array(samples, str(path)), rate

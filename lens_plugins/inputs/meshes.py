@@ -40,9 +40,16 @@ def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     content = read_bytes(path)
     resolver = _check_declared(content, path)
-    scene = _load(content, resolver, path)
-    triangles = _joined(_world_triangles(scene, path), (0, 3, 3))
-    points = np.zeros((0, 3)) if len(triangles) else _joined(_world_points(scene), (0, 3))
+    try:
+        scene = _load(content, resolver, path.suffix[1:].lower())
+        triangles = _joined(_world_triangles(scene, path), (0, 3, 3))
+        points = np.zeros((0, 3)) if len(triangles) else _joined(_world_points(scene), (0, 3))
+    except InputError:
+        raise
+    except Exception as error:  # trimesh raises whatever its parsers and its scene graph (a cycle) meet
+        raise InputError(
+            f"{path} is not a whole {path.suffix} file ({type(error).__name__}: {error}); save it again."
+        ) from error
     if not len(triangles) and not len(points):
         raise InputError(f"{path} holds no triangles and no points; it is empty or truncated.")
     _check_complete(content, points, path)
@@ -74,18 +81,11 @@ def sample_surface(triangles: np.ndarray, n: int, seed: int, name: str) -> np.nd
     return origin[faces] + u * first[faces] + v * second[faces]
 
 
-def _load(content: bytes, resolver: Mapping[str, bytes], path: Path) -> Scene:
+def _load(content: bytes, resolver: Mapping[str, bytes], kind: str) -> Scene:
     import trimesh
 
-    kind = path.suffix[1:].lower()
-    try:  # file_type is given, so trimesh never guesses: it would open archives
-        return trimesh.load_scene(
-            BytesIO(content), file_type=kind, resolver=resolver, process=False, skip_materials=True
-        )
-    except Exception as error:
-        raise InputError(
-            f"{path} is not a whole {path.suffix} file ({type(error).__name__}: {error}); save it again."
-        ) from error
+    # the kind is given, so trimesh never guesses: it would open archives
+    return trimesh.load_scene(BytesIO(content), file_type=kind, resolver=resolver, process=False, skip_materials=True)
 
 
 def _world_triangles(scene: Scene, path: Path) -> Iterator[np.ndarray]:
@@ -111,6 +111,8 @@ def _nodes(scene: Scene) -> Iterator[tuple[Any, np.ndarray]]:
 
 
 def _moved(points: np.ndarray, transform: np.ndarray) -> np.ndarray:  # (P, 3), (4, 4) -> (P, 3)
+    if np.array_equal(transform, np.eye(4)):
+        return points
     return points @ transform[:3, :3].T + transform[:3, 3]
 
 
@@ -129,13 +131,19 @@ def _check_declared(content: bytes, path: Path) -> Mapping[str, bytes]:
         return {}
     tree = _gltf_tree(content, path)
     try:
-        declared = sum(int(accessor["count"]) for accessor in tree.get("accessors", []))
+        counts = [int(accessor["count"]) for accessor in tree.get("accessors", [])]
         uris = [str(buffer["uri"]) for buffer in tree.get("buffers", []) if "uri" in buffer]
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} has a wrong glTF header ({error!r}); save it again.") from error
-    if declared > 12 * MAX_TRIANGLES:
-        raise InputError(f"{path} declares {declared} values in its accessors; at most {12 * MAX_TRIANGLES} are read.")
-    return _gltf_files(uris, path)
+    if sum(counts) > 12 * MAX_TRIANGLES:
+        raise InputError(
+            f"{path} declares {sum(counts)} values in its accessors; at most {12 * MAX_TRIANGLES} are read."
+        )
+    files = _gltf_files(uris, path)
+    held = len(content) + sum(map(len, files.values()))
+    if counts and not 0 <= min(counts) <= max(counts) <= held:  # without a buffer an accessor is that many zeros
+        raise InputError(f"{path} declares accessors of {min(counts)} to {max(counts)} values in {held} bytes.")
+    return files
 
 
 def _ply_elements(content: bytes) -> dict[str, int]:

@@ -95,5 +95,5 @@ def _unit_ball(points: np.ndarray, name: str) -> np.ndarray:  # (P, 3) -> (P, 3)
     centred = points - points.mean(axis=0, dtype=np.float64)
     radius = np.linalg.norm(centred, axis=1).max()
     if radius <= 1e-12:
-        raise InputError(f"{name} has {len(points)} points at one place; it needs at least 2 distinct points.")
+        raise InputError(f"{name} has all its points ({len(points)}) at one place; it needs at least 2 distinct ones.")
     return centred / radius

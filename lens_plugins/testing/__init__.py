@@ -4,9 +4,10 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .hosts import HostContract as HostContract
     from .inputs import InputContract as InputContract
 
-_HOME = {"InputContract": ".inputs"}
+_HOME = {"HostContract": ".hosts", "InputContract": ".inputs"}
 __all__ = [*_HOME]
 
 

@@ -69,7 +69,7 @@ class InputContract:
         for value in (np.nan, np.inf):
             broken = raw.copy()
             broken.flat[1] = value
-            with pytest.raises(InputError, match=f"1 values of {raw.size} that are NaN or infinite"):
+            with pytest.raises(InputError, match=f"1 of {raw.size} values NaN or infinite"):
                 read(broken, modality, settings)
 
     def test_arrays_without_numbers_are_refused(self, raw, modality, settings):

@@ -1,3 +1,4 @@
+import base64
 import json
 import struct
 
@@ -129,6 +130,18 @@ def glb(tree: dict) -> bytes:
     return b"glTF" + struct.pack("<III", 2, 20 + len(text), len(text)) + b"JSON" + text
 
 
+CORNERS = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0)
+CYCLE = {
+    "asset": {"version": "2.0"},
+    "buffers": [{"byteLength": 36, "uri": f"data:;base64,{base64.b64encode(CORNERS).decode()}"}],
+    "bufferViews": [{"buffer": 0, "byteLength": 36}],
+    "accessors": [{"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"}],
+    "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
+    "nodes": [{"name": "a", "children": [1]}, {"name": "b", "children": [0], "mesh": 0}],
+    "scenes": [{"nodes": [0]}],
+}
+
+
 def ply(vertices: int, *rows: str, format: str = "ascii") -> bytes:
     header = [
         "ply",
@@ -153,7 +166,10 @@ def ply(vertices: int, *rows: str, format: str = "ascii") -> bytes:
         (".off", b"OFF\n8 12 0\n0 0 0\n", r"is not a whole \.off file"),
         (".glb", b"glTF\x02\x00", "does not start with glTF"),
         (".glb", glb({"accessors": [{"count": 10**12}]}), "declares 1000000000000 values in its accessors; at most"),
+        (".glb", glb({"accessors": [{"count": 10**8}]}), r"accessors of 100000000 to 100000000 values in \d+ bytes"),
+        (".glb", glb({"accessors": [{"count": -5}]}), "accessors of -5 to -5 values"),
         (".glb", glb({"accessors": [7]}), "wrong glTF header"),
+        (".glb", glb(CYCLE), r"is not a whole \.glb file"),
         (".gltf", b"[1, 2]", "its JSON is a list"),
         (".gltf", b"[" * 100_000, r"is not a whole \.gltf file"),
     ],
