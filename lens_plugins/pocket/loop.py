@@ -1,0 +1,126 @@
+"""The small training loop that both stages of the pocket host run in: budgeted by minutes, resumable, logged."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Stage", "run"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How long and how fast a stage trains. `steps` fixes the schedule; `minutes` stops early and cleanly."""
+
+    steps: int
+    lr: float
+    warmup: int = 300
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    average: float = 0.998  # decay of the averaged weights that are kept at the end
+    check_every: int = 1000
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """Learning rate: linear warm-up, then half a cosine to zero."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Weight matrices decay; norms, biases, tokens and positions do not."""
+    trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    decayed = [p for n, p in trained if p.ndim >= 2 and "embedding" not in n and "token" not in n]
+    chosen = {id(p) for p in decayed}
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": [p for _, p in trained if id(p) not in chosen], "weight_decay": 0.0},
+    ]
+
+
+def run(
+    model: nn.Module,
+    loss: Callable[[int, torch.Generator], tuple[Tensor, dict[str, float]]],
+    check: Callable[[nn.Module], dict[str, float]],
+    stage: Stage,
+    folder: Path,
+) -> dict[str, float]:
+    """Train `model` in place and leave the averaged weights in it.
+
+    `loss(step, generator)` gives a scalar to minimise and numbers to log; `check(model)` measures on held-out data.
+    A checkpoint is written at every check, and a run that finds one goes on from it. Returns the last check.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    optimizer = torch.optim.AdamW(_groups(model, stage.weight_decay), lr=stage.lr, betas=(0.9, 0.98))
+    average = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+    start, checkpoint = 0, folder / "checkpoint.pt"
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        start, average = state["step"], state["average"]
+    logged: dict[str, float] = {}
+    began, measured = time.time(), {}
+    for step in range(start, stage.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = stage.rate(step)
+        value, numbers = loss(step, torch.Generator().manual_seed(stage.seed * 1_000_003 + step))
+        value.backward()
+        nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], stage.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        decay = min(stage.average, (1 + step) / (10 + step))
+        for n, p in model.named_parameters():
+            if n in average:
+                average[n].lerp_(p.detach(), 1 - decay)
+        for name, number in numbers.items():
+            logged[name] = 0.98 * logged.get(name, number) + 0.02 * number
+        if (step + 1) % stage.check_every == 0 or step + 1 == stage.steps:
+            measured = _with_weights(model, average, check)
+            _log(folder, step + 1, time.time() - began, {**logged, **measured})
+            _save(checkpoint, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1,
+                               "average": average})  # fmt: skip
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            if n in average:
+                p.copy_(average[n])
+    return measured
+
+
+def _with_weights(model: nn.Module, average: dict[str, Tensor], check: Callable) -> dict[str, float]:
+    kept = {n: p.detach().clone() for n, p in model.named_parameters() if n in average}
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            if n in average:
+                p.copy_(average[n])
+        model.eval()
+        numbers = check(model)
+        model.train()
+        for n, p in model.named_parameters():
+            if n in kept:
+                p.copy_(kept[n])
+    return numbers
+
+
+def _log(folder: Path, step: int, seconds: float, numbers: dict[str, float]) -> None:
+    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, "seconds": round(seconds, 1)} | _rounded(numbers)) + "\n")
+
+
+def _rounded(numbers: dict[str, float]) -> dict[str, float]:
+    return {k: round(v, 4) for k, v in numbers.items()}
+
+
+def _save(path: Path, state: dict) -> None:
+    torch.save(state, path.with_suffix(".new"))
+    os.replace(path.with_suffix(".new"), path)

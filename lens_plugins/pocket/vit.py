@@ -1,0 +1,166 @@
+"""Stage one of the pocket host: a small ViT of the EVA shape, taught by names, classes and an ImageNet network.
+
+Every picture gives the teacher's features as a target, so unlabelled ones count too; names pull the class token to
+their sentence embedding among all names (a frozen text tower's space, so that unseen words still land somewhere);
+catalogue classes add a plain classifier. Most patches are dropped for most of the training: it is twice as quick, and
+the blocks learn to read incomplete token sets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .loop import Stage, run
+from .packs import Pictures, compose, normalise, plain
+from .teacher import TEACHER_WIDTH
+
+__all__ = ["SIZE", "Labels", "VitPupil", "held_out", "train_vit", "vit_config"]
+
+SIZE = 112
+KEPT = 24  # patches that most of the training sees
+
+
+def vit_config():
+    """The pocket ViT: 112 px, patch 14, 64 patches, width 256, 6 blocks of 4 heads (4.9 M parameters)."""
+    from transformers import InstructBlipVisionConfig
+
+    return InstructBlipVisionConfig(
+        hidden_size=256,
+        intermediate_size=1024,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        image_size=SIZE,
+        patch_size=14,
+        qkv_bias=True,
+        layer_norm_eps=1e-6,
+    )
+
+
+class VitPupil(nn.Module):
+    """The ViT with the heads that only training needs."""
+
+    def __init__(self, names: Tensor, classes: int):
+        """`names` are the (T, 384) unit text features that the text head is matched against."""
+        from transformers.models.instructblip.modeling_instructblip import InstructBlipVisionModel
+
+        super().__init__()
+        self.vit = InstructBlipVisionModel(vit_config())
+        width = self.vit.config.hidden_size
+        self.text_head = nn.Linear(width, names.shape[1])
+        self.class_head = nn.Linear(width, classes)
+        self.teacher_head = nn.Linear(width, TEACHER_WIDTH)
+        self.patch_teacher_head = nn.Linear(width, TEACHER_WIDTH)
+        self.log_scale = nn.Parameter(torch.tensor(3.0))
+        self.register_buffer("names", names, persistent=False)
+
+    def features(self, rgb: Tensor, keep: int | None = None, g: torch.Generator | None = None) -> Tensor:
+        """(B, 3, S, S) in [0, 1] -> (B, 1 + n, D) after the final norm; `keep` patches at random, or all."""
+        tokens = self.vit.embeddings(normalise(rgb))  # (B, 1 + N, D), positions added
+        if keep is not None:
+            order = torch.rand(len(rgb), tokens.shape[1] - 1, generator=g).argsort(1)[:, :keep] + 1
+            order = torch.cat([torch.zeros(len(rgb), 1, dtype=torch.long), order], 1)
+            tokens = tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[2]))
+        encoded = self.vit.encoder(inputs_embeds=tokens).last_hidden_state
+        return self.vit.post_layernorm(encoded)
+
+    def name_logits(self, cls: Tensor) -> Tensor:  # (B, D) -> (B, T)
+        return self.log_scale.exp().clamp(max=60) * F.normalize(self.text_head(cls), dim=-1) @ self.names.T
+
+
+@dataclass
+class Labels:
+    """What each picture is: a name row, a class row or -1, and how often it is drawn."""
+
+    names: list[str]
+    classes: list[str]
+    name_of: Tensor  # (N,) int64
+    class_of: Tensor  # (N,) int64, -1 where the class is not one of ours
+    train: np.ndarray  # numbers of training pictures
+    weight: np.ndarray  # chance of each of them to be drawn
+
+    @classmethod
+    def of(cls, rows: Sequence[dict]) -> Labels:
+        """Names are what the index calls a picture; classes those of the catalogue objects."""
+        classes = sorted({row["class"] for row in rows if row["class"]})
+        names = sorted({row["name"] for row in rows} | set(classes))
+        place = {name: i for i, name in enumerate(names)}
+        train = np.array([i for i, row in enumerate(rows) if row["split"] == "train"])
+        views = Counter(row["object"] for row in rows)
+        kinds = Counter({row["object"]: row["class"] or row["name"] for row in rows}.values())
+        # objects are equal whatever their number of views; frequent classes are held back by a square root
+        weight = [1 / views[r["object"]] / kinds[r["class"] or r["name"]] ** 0.5 for r in (rows[i] for i in train)]
+        return cls(
+            names,
+            classes,
+            torch.tensor([place[row["name"]] for row in rows]),
+            torch.tensor([classes.index(row["class"]) if row["class"] else -1 for row in rows]),
+            train,
+            np.array(weight) / sum(weight),
+        )
+
+
+def _loss(pupil: VitPupil, pictures: Pictures, labels: Labels, teacher: np.ndarray, batch: int, drop_until: int):
+    def step(number: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        draw = np.random.default_rng([17, number]).choice(labels.train, batch, p=labels.weight)
+        rgb = compose(pictures.take(draw), SIZE, g)
+        goal = F.normalize(torch.from_numpy(teacher[draw].astype(np.float32)), dim=-1)
+        name, kind = labels.name_of[draw], labels.class_of[draw]
+        with torch.autocast("cpu", torch.bfloat16):
+            features = pupil.features(rgb, KEPT if number < drop_until else None, g)
+        cls, patches = features[:, 0].float(), features[:, 1:].float().mean(1)
+        taught = 1 - (F.normalize(pupil.teacher_head(cls), dim=-1) * goal).sum(-1).mean()
+        taught = taught + 1 - (F.normalize(pupil.patch_teacher_head(patches), dim=-1) * goal).sum(-1).mean()
+        named = F.cross_entropy(pupil.name_logits(cls), name, label_smoothing=0.05)
+        known = kind >= 0
+        sorted_ = F.cross_entropy(pupil.class_head(cls[known]), kind[known], label_smoothing=0.1)
+        total = 4 * taught + named + sorted_
+        return total, {"teacher": taught.item(), "name": named.item(), "class": sorted_.item()}
+
+    return step
+
+
+def _check(pictures: Pictures, labels: Labels):
+    """Held-out catalogue objects: top-1 by the class head and by name anchors, one view at a time."""
+    numbers = held_out(pictures.rows)
+    among = torch.tensor([labels.names.index(c) for c in labels.classes])
+
+    def check(pupil: VitPupil) -> dict[str, float]:
+        right = {"head": 0, "name": 0}
+        with torch.no_grad():
+            for chunk, rgba in pictures.batches(numbers, 128):
+                with torch.autocast("cpu", torch.bfloat16):
+                    cls = pupil.features(plain(rgba, SIZE, 0.93))[:, 0].float()
+                kind = labels.class_of[chunk]
+                right["head"] += (pupil.class_head(cls).argmax(1) == kind).sum().item()
+                right["name"] += (pupil.name_logits(cls)[:, among].argmax(1) == kind).sum().item()
+        return {f"test_{k}": v / len(numbers) for k, v in right.items()} | {"test_pictures": len(numbers)}
+
+    return check
+
+
+def held_out(rows: Sequence[dict], views: int = 4) -> list[int]:
+    """Pictures of held-out catalogue objects of a known class, `views` of the 24 each."""
+    return [
+        i for i, row in enumerate(rows)
+        if row["split"] == "test" and row["class"] and row["pack"] == "sweethome" and row["view"] % (24 // views) == 0
+    ]  # fmt: skip
+
+
+def train_vit(
+    pictures: Pictures, teacher: np.ndarray, text_features, folder: Path, steps: int = 2400, batch: int = 128
+) -> VitPupil:
+    """Train stage one, or go on with it; the result holds the averaged weights."""
+    labels = Labels.of(pictures.rows)
+    torch.manual_seed(0)
+    pupil = VitPupil(text_features(labels.names), len(labels.classes))
+    stage = Stage(steps=steps, lr=1e-3, check_every=500)
+    run(pupil, _loss(pupil, pictures, labels, teacher, batch, steps * 4 // 5), _check(pictures, labels), stage, folder)
+    return pupil.eval()
