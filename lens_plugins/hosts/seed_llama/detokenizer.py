@@ -100,7 +100,7 @@ class Detokenizer:
         diffusers = require("diffusers", extra="seed", purpose="Drawing pictures")
         try:
             pipeline = diffusers.StableUnCLIPImg2ImgPipeline.from_pretrained(
-                str(source), image_encoder=None, torch_dtype=dtype
+                str(source), image_encoder=None, feature_extractor=None, dtype=dtype
             )
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise CheckpointError(
@@ -111,7 +111,7 @@ class Detokenizer:
         if offload:
             made.offload()
         else:
-            pipeline.to(device)
+            pipeline.to(device, dtype)  # diffusers 0.38 does not know `dtype` above
         return made
 
     @property

@@ -214,7 +214,7 @@ class SeedLlamaHost(Host):
 
         Args:
             codes: (B, Q), whole numbers below the size of the codebook.
-            seed: the same codes and seed give the same picture; two rows of the same codes differ.
+            seed: a picture depends on its own codes and this alone; that of a reply draws its pictures again.
             drawing: fields of `Drawing`.
 
         Raises:
@@ -222,7 +222,7 @@ class SeedLlamaHost(Host):
             ConfigError: an unknown or wrong field of `Drawing`.
         """
         embeds = self.model.tokenizer.image_embeds(codes)
-        return self.detokenizer.draw(embeds, range(seed, seed + len(embeds)), self._drawing(drawing))
+        return self.detokenizer.draw(embeds, [seed] * len(embeds), self._drawing(drawing))
 
     # Asking
 
@@ -250,8 +250,14 @@ class SeedLlamaHost(Host):
         if count < 1:
             raise ConfigError(f"count is {count}; it must be at least 1.")
         seen = self.look(inputs, fuse=fuse, clips=clips)
-        prompt = prompt or _imagined(len(seen.units))
+        prompt = self.prompt_of(prompt, len(seen.units))
         return [self.generate(seen, prompt, force_image=True, seed=seed + k, **options) for k in range(count)]
+
+    def prompt_of(self, prompt: str | None, pictures: int) -> str:
+        """What `imagine` asks: the prompt given, or one that draws the input or combines several."""
+        if prompt is not None:
+            return prompt
+        return IMAGINE if pictures == 1 else f"{', '.join([PLACE] * pictures)}, {COMPOSE}"
 
     def chat(self) -> SeedChat:
         """A conversation in which earlier pictures stay as their codes."""
@@ -412,11 +418,6 @@ class _TextOnly:
 
     def decode(self, ids: Any, **how: Any) -> str:
         return self._words.decode([int(id_) for id_ in ids if not self._vocabulary.is_picture(int(id_))], **how)
-
-
-def _imagined(units: int) -> str:
-    """What is asked where a picture is wanted and nothing is said."""
-    return IMAGINE if units == 1 else f"{', '.join([PLACE] * units)}, {COMPOSE}"
 
 
 @contextmanager
