@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lens_plugins.errors import ConfigError
-from lens_plugins.splice.fusion import PLACES, check_place, join_tokens
+from lens_plugins.errors import ConfigError, DoesNotFit
+from lens_plugins.splice.fusion import PLACES, arrange, check_place, join_tokens
 
 CLASS = torch.tensor([[[100.0]]])
 POSITIONS = torch.tensor([[[1.0], [2.0], [3.0]]])  # class row, then two patches
@@ -35,3 +35,31 @@ def test_known_places_pass(place):
 def test_an_unknown_place_is_refused_with_a_suggestion():
     with pytest.raises(ConfigError, match=r"no place 'qformr' to fuse inputs; did you mean 'qformer'"):
         check_place("qformr")
+
+
+def test_before_the_vit_one_pass_holds_every_input():
+    assert arrange([1, 1], "vit") == [(((0, 0), (1, 0)),)]
+
+
+def test_before_the_qformer_one_unit_holds_a_pass_of_each_input():
+    assert arrange([1, 1], "qformer") == [(((0, 0),), ((1, 0),))]
+
+
+def test_before_the_language_model_every_input_is_a_unit():
+    assert arrange([1, 2], "llm") == [(((0, 0),),), (((1, 0),),), (((1, 1),),)]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_clips_of_one_recording_are_units_in_time(place):
+    assert arrange([3], place) == [(((0, 0),),), (((0, 1),),), (((0, 2),),)]
+
+
+def test_what_has_no_clips_takes_part_at_every_time():
+    assert arrange([1, 2], "vit") == [(((0, 0), (1, 0)),), (((0, 0), (1, 1)),)]
+    assert arrange([2, 2], "qformer") == [(((0, 0),), ((1, 0),)), (((0, 1),), ((1, 1),))]
+
+
+def test_unequal_numbers_of_clips_meet_only_in_the_language_model():
+    with pytest.raises(DoesNotFit, match=r"2 and 3 clips cannot be fused before the ViT"):
+        arrange([3, 2], "vit")
+    assert len(arrange([3, 2], "llm")) == 5

@@ -1,0 +1,161 @@
+"""Small hosts, lenses and inputs with random weights, in real formats: seconds to build, nothing to download."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..inputs import AudioSettings, DepthSettings, EegSettings, ModalityInput, TactileSettings
+from ..lens.config import LensConfig
+from ..lens.embeddings import DepthConfig, EegConfig, PatchConfig, PointConfig, SpectrogramConfig
+from ..lens.lens import Lens
+from ..lens.perceiver import PerceiverConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["HOSTS", "IMAGE_SIZE", "PATCHES", "WIDTH", "small_host", "small_input", "small_lens", "write_host"]
+
+WIDTH, PATCHES, IMAGE_SIZE = 32, 4, 28
+HOSTS = ("instructblip-llama", "instructblip-t5", "blip2-opt", "blip2-t5")
+
+_WORDS = (
+    "a",
+    "short",
+    "image",
+    "caption",
+    ".",
+    "what",
+    "is",
+    "this",
+    "it",
+    "of",
+    "the",
+    "photo",
+    "piano",
+    "tell",
+    "story",
+)
+_VISION = {
+    "hidden_size": WIDTH,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": IMAGE_SIZE,
+    "patch_size": 14,
+}
+_QFORMER = {
+    "vocab_size": 40,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": 160,
+    "encoder_hidden_size": WIDTH,
+}
+
+
+def small_host(name: str, *, seed: int = 0) -> PreTrainedModel:
+    """One of `HOSTS` in transformers' own classes, random but lively: every stage changes what it is given."""
+    import transformers
+
+    family, language_model = name.split("-")
+    kind = {"instructblip": "InstructBlip", "blip2": "Blip2"}[family]
+    config = getattr(transformers, f"{kind}Config")(
+        vision_config=_VISION,
+        qformer_config=_QFORMER,
+        text_config=_text_config(language_model),
+        num_query_tokens=3,
+        image_token_index=39,
+    )
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight_name, weight in model.named_parameters():
+            norm = weight.ndim == 1 and not weight_name.endswith("bias")
+            weight.normal_(float(norm), 0.1 if weight.ndim == 1 else 0.3, generator=generator)
+    return model
+
+
+def write_host(folder: str | os.PathLike[str], name: str, *, seed: int = 0) -> Path:
+    """The same as a folder that transformers and `load_host` read, tokenizers included."""
+    folder = Path(folder)
+    small_host(name, seed=seed).save_pretrained(folder)
+    family, language_model = name.split("-")
+    _tokenizer(language_model).save_pretrained(folder)
+    if family == "instructblip":
+        _tokenizer("bert").save_pretrained(folder / "qformer_tokenizer")
+    return folder
+
+
+def small_lens(modality: str, *, width: int = WIDTH, latents: int = PATCHES, clips: int = 3, seed: int = 0) -> Lens:
+    """A lens of any modality that fits `small_host`, frozen."""
+    embedding, settings = {
+        "point_cloud": (PointConfig(24, 8, 8, 12, 8), None),
+        "audio": (SpectrogramConfig(24, 24), AudioSettings(frames=24, clip_seconds=1.0, clips=clips)),
+        "depth": (DepthConfig(width, 14, IMAGE_SIZE), DepthSettings(size=IMAGE_SIZE)),
+        "eeg": (EegConfig(24, 5, 20), EegSettings(channels=5, steps=20)),
+        "tactile": (PatchConfig(width, 14, IMAGE_SIZE), TactileSettings(size=IMAGE_SIZE)),
+    }[modality]
+    resampler = None if modality in ("depth", "tactile") else PerceiverConfig(width, latents, 24, 1, 1, 1, 16, 2, 16)
+    lens = Lens(LensConfig(modality, width, embedding, resampler, settings)).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for weight in lens.parameters():
+        weight.normal_(0.0, 0.3, generator=generator)
+    return lens
+
+
+def small_input(modality: str, *, clips: int = 3, seed: int = 0) -> ModalityInput:
+    """What `read` makes of a file, for `small_lens` and the small hosts' own pictures."""
+    shape = {
+        "image": (3, IMAGE_SIZE, IMAGE_SIZE),
+        "point_cloud": (40, 3),
+        "depth": (1, IMAGE_SIZE, IMAGE_SIZE),
+        "audio": (clips, 24, 128) if clips > 1 else (24, 128),
+        "tactile": (3, IMAGE_SIZE, IMAGE_SIZE),
+        "eeg": (5, 20),
+    }[modality]
+    return ModalityInput(modality, torch.randn(shape, generator=torch.Generator().manual_seed(seed)), None)
+
+
+def _text_config(name: str) -> Any:
+    from transformers import LlamaConfig, OPTConfig, T5Config
+
+    if name == "llama":
+        return LlamaConfig(
+            vocab_size=40, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+            max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+        )  # fmt: skip
+    if name == "opt":
+        return OPTConfig(
+            vocab_size=40, hidden_size=32, word_embed_proj_dim=32, ffn_dim=64, num_hidden_layers=2,
+            num_attention_heads=2, max_position_embeddings=256, bos_token_id=2, eos_token_id=2, pad_token_id=0,
+        )  # fmt: skip
+    return T5Config(
+        vocab_size=40, d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, feed_forward_proj="gated-gelu",
+        decoder_start_token_id=0, eos_token_id=2, pad_token_id=0, tie_word_embeddings=False,
+    )  # fmt: skip
+
+
+def _tokenizer(name: str) -> Any:
+    """Whole words, with the special tokens that each family puts around a prompt."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"] if name == "bert" else ["<pad>", "<s>", "</s>", "<unk>"]
+    pad, start, end, unknown = special
+    vocabulary = {word: number for number, word in enumerate([*special, *_WORDS])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=unknown))
+    tokenizer.pre_tokenizer = Whitespace()
+    template = {"bert": f"{start} $A {end}", "llama": f"{start} $A", "opt": f"{end} $A", "t5": f"$A {end}"}[name]
+    numbers = [(token, vocabulary[token]) for token in (start, end)]
+    tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=numbers)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=pad, bos_token=start, eos_token=end, unk_token=unknown
+    )

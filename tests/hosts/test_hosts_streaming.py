@@ -1,0 +1,61 @@
+"""Pieces of text as they are made, and what happens when either side stops."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from lens_plugins.errors import ConfigError
+from lens_plugins.hosts.streaming import stream_text
+from lens_plugins.testing.small import small_input, small_lens
+
+
+def test_the_pieces_are_the_answer_of_one_beam(host):
+    host.plug(small_lens("audio"))
+    given = [small_input("audio"), small_input("image")]
+    pieces = list(host.stream(given, "what is this", max_new_tokens=12, min_new_tokens=12))
+    assert len(pieces) > 1
+    assert all(pieces)
+    assert "".join(pieces).strip() == host.generate(
+        given, "what is this", num_beams=1, max_new_tokens=12, min_new_tokens=12
+    )
+
+
+def test_several_beams_are_refused(instructblip):
+    with pytest.raises(ConfigError, match="runs 1 beam, got num_beams=5"):
+        list(instructblip.stream(small_input("image"), num_beams=5))
+
+
+def test_an_error_in_the_thread_is_raised_at_the_caller(instructblip):
+    with pytest.raises(ConfigError, match="transformers refuses"):
+        list(instructblip.stream(small_input("image"), max_new_token=3))
+
+
+def test_a_caller_that_stops_early_stops_the_thread(instructblip):
+    before = threading.active_count()
+    stream = instructblip.stream(small_input("image"), max_new_tokens=200, min_new_tokens=200)
+    next(stream)
+    start = time.monotonic()
+    stream.close()
+    assert threading.active_count() == before
+    assert time.monotonic() - start < 30
+
+
+def test_the_work_is_asked_to_stop_at_its_next_token(instructblip):
+    asked = []
+
+    def run(streamer, stopping_criteria):
+        streamer.put(torch.tensor([0]))
+        streamer.put(torch.tensor([4]))
+        streamer.put(torch.tensor([9]))
+        for _ in range(200):
+            asked.append(bool(stopping_criteria(torch.zeros(1, 1, dtype=torch.long), None).all()))
+            if asked[-1]:
+                return
+            time.sleep(0.01)
+
+    stream = stream_text(run, instructblip.tokenizer)
+    assert next(stream).strip() == "a"
+    stream.close()
+    assert asked[-1]
