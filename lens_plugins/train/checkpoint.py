@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def load_state(path: Path, config: TrainConfig, data: str) -> RunState:
     if not path.is_file():
         raise CheckpointError(f"There is no {path} to resume from; start the run without resume.")
     try:
+        if not zipfile.is_zipfile(path):
+            raise EOFError("it is cut short or of another kind")
         raw = torch.load(path, map_location="cpu", weights_only=True)
         version = raw.pop("format")
         if version > _FORMAT:

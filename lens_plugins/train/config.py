@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from .._config import FrozenConfig
 
@@ -24,6 +24,13 @@ _NOT_NEGATIVE = (
     "text_weight",
     "regression_weight",
 )
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "str": ((str,), "a word"),
+    "bool": ((bool,), "true or false"),
+    "tuple[float, float]": ((tuple,), "two numbers"),
+}
 _OF_THE_RUN = ("max_minutes", "log_every", "checkpoint_every", "num_workers", "memory_gb")
 
 
@@ -64,6 +71,7 @@ class TrainConfig(FrozenConfig):
     memory_gb: float = 2.0  # of decoded inputs kept in memory; what exceeds it is read again each epoch
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             self._require(value in allowed, f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
@@ -90,6 +98,15 @@ class TrainConfig(FrozenConfig):
         )
         terms = self.image_weight + self.text_weight + (self.regression_weight if self.regression != "none" else 0)
         self._require(terms > 0, "image_weight, text_weight and regression_weight are all 0; nothing would be learnt.")
+
+    def _check_types(self) -> None:
+        """A word where a number belongs would otherwise be met in the middle of a run."""
+        for f in fields(self):
+            value, (kind, _, rest) = getattr(self, f.name), str(f.type).partition(" | ")
+            if kind in _TYPES and not (rest == "None" and value is None):
+                types, noun = _TYPES[kind]
+                fits = isinstance(value, types) and isinstance(value, bool) == (kind == "bool")
+                self._require(fits, f"{f.name} is {value!r}; it must be {noun}.")
 
     @property
     def warmup(self) -> int:

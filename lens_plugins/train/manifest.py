@@ -98,7 +98,7 @@ def _parse(text: str, number: int, folder: Path, split: str | None) -> Pair:
     for name in raw.keys() - set(_FIELDS):
         near = get_close_matches(name, _FIELDS, n=1)
         raise ValueError(f"unknown field {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    if raw.get("modality") not in modalities():
+    if not isinstance(raw.get("modality"), str) or raw["modality"] not in modalities():
         raise ValueError(f"modality is {raw.get('modality')!r}; known: {', '.join(modalities())}")
     images = tuple(_file(folder, name, "image") for name in _strings(raw, "image"))
     texts = _strings(raw, "text")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,9 @@ EVA_KEYS = KeyMap(
     ]
 )
 LN_VISION_EPS = 1e-5  # as LAVIS and SEED trained it; the blocks have 1e-6
+
+
+_DAMAGE = (SafetensorError, pickle.UnpicklingError)
 
 
 class Encoder(Protocol):
@@ -137,7 +141,7 @@ def _tensors(path: str | Path) -> Mapping[str, Tensor]:
         if Path(path).suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, LookupError, EOFError, struct.error, *_DAMAGE) as error:
         raise CheckpointError(f"{path} cannot be read as a weight file: {error}.") from error
     state = state.get("model", state) if isinstance(state, dict) else {}
     if not state or not all(isinstance(value, Tensor) for value in state.values()):

@@ -1,0 +1,63 @@
+"""A state is there whole or not at all."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lens_plugins.errors import CheckpointError
+from lens_plugins.train import TrainConfig
+from lens_plugins.train.checkpoint import RunState, load_state, save_state
+from lens_plugins.train.files import file_sha256, replacing
+
+
+def state() -> RunState:
+    return RunState(
+        step=3, seconds=1.5, config=TrainConfig().to_dict(), data="d", model={"w": torch.ones(2)}, optimizer={},
+        scaler={}, ema={}, random=torch.get_rng_state(), random_cuda=None,
+    )  # fmt: skip
+
+
+def test_there_and_back(tmp_path):
+    save_state(tmp_path / "c.pt", state())
+    loaded = load_state(tmp_path / "c.pt", TrainConfig(max_minutes=1.0), "d")
+    assert (loaded.step, loaded.seconds) == (3, 1.5)
+    assert torch.equal(loaded.model["w"], torch.ones(2))
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "c.pt"
+    path.write_text("old")
+
+    def fail():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", "cut"])
+def test_damaged_states_are_refused(tmp_path, content):
+    path = tmp_path / "c.pt"
+    save_state(path, state())
+    path.write_bytes(path.read_bytes()[:-200] if content == "cut" else content)
+    with pytest.raises(CheckpointError, match=r"c\.pt is not the state of a training run"):
+        load_state(path, TrainConfig(), "d")
+
+
+def test_a_newer_format_says_upgrade(tmp_path):
+    path = tmp_path / "c.pt"
+    save_state(path, state())
+    raw = torch.load(path, weights_only=True)
+    torch.save({**raw, "format": 2}, path)
+    with pytest.raises(CheckpointError, match=r"format 2; this version reads up to 1\. Upgrade"):
+        load_state(path, TrainConfig(), "d")
+
+
+def test_sha256_of_a_known_file(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert file_sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea")
