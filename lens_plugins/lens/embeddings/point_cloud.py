@@ -15,7 +15,7 @@ from ..geometry import gather_points, nearest_neighbors, spread_centers
 
 __all__ = ["PointConfig", "PointEmbedding"]
 
-_ROWS_CPU = 2048  # points encoded at once: their activations stay in a core's cache
+_ROWS_CPU = 1024  # points encoded at once: their activations stay in a core's cache
 _ROWS_GPU = 2**18
 
 
