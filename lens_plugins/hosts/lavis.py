@@ -100,9 +100,8 @@ class LavisHost(InstructBlipHost):
 
     def __init__(self, model: nn.Module, *, name: str) -> None:
         self._family = _language_model_of(model)
-        self._instructed = (
-            getattr(model, "qformer_text_input", True) and model.Qformer.get_input_embeddings() is not None
-        )
+        words = model.Qformer.bert.embeddings.word_embeddings  # None in BLIP-2
+        self._instructed = words is not None and getattr(model, "qformer_text_input", True)
         super().__init__(
             model,
             name=name,
@@ -281,5 +280,5 @@ def _vit_state(model: nn.Module) -> dict[str, Tensor]:
 def _load_with_lavis(source: str | Path) -> Unsupported:
     return Unsupported(
         f"{source} cannot be loaded as a LAVIS host: let LAVIS load it and give load_host the model, or turn its files "
-        "into a transformers folder with `lens-plugins host convert`."
+        "into a transformers model with lens_plugins.hosts.convert.from_lavis."
     )

@@ -286,7 +286,7 @@ def test_another_vit_is_refused_by_what_it_lacks():
 
 def test_a_name_cannot_be_loaded_as_lavis():
     for kind in (LavisHost, LavisQFormerHost):
-        with pytest.raises(Unsupported, match=r"blip2_opt cannot be loaded.*host convert"):
+        with pytest.raises(Unsupported, match=r"blip2_opt cannot be loaded.*from_lavis"):
             kind.load("blip2_opt", None)
 
 
