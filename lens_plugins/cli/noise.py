@@ -7,6 +7,10 @@ import os
 import sys
 import warnings
 
+import typer
+
+from .output import one_line
+
 __all__ = ["debugging", "quieten"]
 
 _QUIET = {
@@ -26,10 +30,9 @@ def quieten() -> None:
     """Show our own warnings on stderr in one line each, and nobody else's. Variables that are set already stay."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Line())
-    for name in ("lens_plugins", "py.warnings"):
-        logging.getLogger(name).addHandler(handler)
-        logging.getLogger(name).propagate = False
-    logging.captureWarnings(True)
+    own = logging.getLogger("lens_plugins")
+    own.addHandler(handler)
+    own.propagate = False
     if debugging():
         return
     for name, value in _QUIET.items():
@@ -39,13 +42,15 @@ def quieten() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
         warnings.filterwarnings("default", module="lens_plugins")
+    warnings.showwarning = _show
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # int8 says on every call that it casts to float16
 
 
 class _Line(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
-        if record.name == "py.warnings" and not debugging():  # "FILE:LINE: UserWarning: TEXT\n  SOURCE LINE"
-            text = text.split("Warning: ", 1)[-1].split("\n")[0]
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        return prefix + text
+        return prefix + one_line(record.getMessage())
+
+
+def _show(message: object, *_: object, **__: object) -> None:
+    typer.echo(f"warning: {one_line(message)}", err=True)
