@@ -131,7 +131,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _cache() -> Finding:
-    from ..pocket.language_model import cache_folder
+    from ..pocket.fetched import cache_folder
 
     folder = cache_folder()
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
@@ -141,7 +141,7 @@ def _cache() -> Finding:
 
 
 def _language_model(name: str) -> Finding:
-    from ..pocket.language_model import cache_folder
+    from ..pocket.fetched import cache_folder
 
     if (cache_folder() / name / "model.safetensors").is_file():
         return Finding("language model", f"{name} is there")

@@ -145,4 +145,4 @@ def all_texts(rows: Sequence[dict[str, Any]]) -> list[str]:
     labels = sorted({row[key] for row in rows for key in ("class", "name")} - {None})
     fixed = [*CAPTION_PROMPTS, *NAME_PROMPTS, *USE_PROMPTS, *COLOUR_PROMPTS, *COLOURS, *USES.values(), "yes", "no"]
     asked = [prompt.format(with_article(label)) for label in labels for prompt in YES_NO_PROMPTS]
-    return [*fixed, *asked, *sorted({row["caption"] for row in rows})]
+    return [*fixed, *asked, *sorted({row["caption"] for row in rows if row["caption"]})]

