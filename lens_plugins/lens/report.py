@@ -91,8 +91,9 @@ def compare_vit(
     path = locate(lens)
     if path.is_dir():
         return []
-    own = open_released(path, modality).vit
-    if modality == "tactile":  # the patch embedding is the lens itself
+    released = open_released(path, modality)
+    own = released.vit
+    if released.modality == "tactile":  # the patch embedding is the lens itself
         own = {name: tensor for name, tensor in own.items() if not name.startswith("patch_embed.")}
     found = ((name, _difference(own[name], host_vit[name])) for name in own.keys() & host_vit.keys())
     return sorted(((name, value) for name, value in found if value > 0), key=lambda pair: (-pair[1], pair[0]))

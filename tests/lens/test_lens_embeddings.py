@@ -20,7 +20,7 @@ POINT = PointConfig(24, 16, 8, 12, 8)
 
 class TestPoints:
     def test_a_cloud_smaller_than_a_group(self):
-        with pytest.raises(InputError, match="cloud of 7 points is too small.*8"):
+        with pytest.raises(InputError, match=r"cloud of 7 points is too small.*8"):
             PointEmbedding(POINT)(torch.zeros(1, 7, 3))
 
     def test_a_cloud_smaller_than_the_number_of_groups(self):
@@ -92,7 +92,7 @@ class TestSpectrogram:
     def test_mel_bins(self):
         with pytest.raises(InputError, match="reads 128 mel bins; this spectrogram has 64"):
             SpectrogramEmbedding(SpectrogramConfig(8))(torch.zeros(1, 512, 64))
-        with pytest.raises(ConfigError, match="25 positions.*12 frequency rows"):
+        with pytest.raises(ConfigError, match=r"25 positions.*12 frequency rows"):
             SpectrogramConfig(8, 25)
 
 
