@@ -21,6 +21,7 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -30,8 +31,9 @@ ENVIRONMENT = (  # arguments of two calls of pip
     ("--no-deps", "bpy==4.2.0", "infinigen==1.15.5"),
     (
         "--only-binary", ":all:", "numpy<2", "gin_config", "scipy", "trimesh<3.23", "networkx", "shapely<=2.0.5",
-        "geomdl", "rtree", "python-fcl", "opencv-python-headless<4.9", "imageio<2.32", "scikit-image<0.23", "scikit-learn<1.4",
-        "pandas", "psutil", "tqdm", "matplotlib", "OpenEXR", "vnoise", "requests", "zstandard", "Pillow",
+        "geomdl", "rtree", "python-fcl", "opencv-python-headless<4.9", "imageio<2.32", "scikit-image<0.23",
+        "scikit-learn<1.4", "pandas", "psutil", "tqdm", "matplotlib", "OpenEXR", "vnoise", "requests",
+        "zstandard", "Pillow",
     ),
 )  # fmt: skip
 FACTORIES = {  # class: modules and factories below infinigen.assets.objects
@@ -100,7 +102,7 @@ class Job:
     @property
     def own_seed(self) -> int:
         """Differs by factory: materials follow the seed, and colour must not become a label."""
-        return self.seed + 1000 * (sum(map(ord, self.factory)) % 997)
+        return self.seed + 1000 * (zlib.crc32(self.factory.encode()) % 100_003)
 
 
 def jobs_for(seeds: range) -> list[Job]:

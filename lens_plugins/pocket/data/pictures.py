@@ -149,20 +149,21 @@ def _stamp_name(line: str) -> str | None:
 
 
 CLIPART_FOLDERS = (
-    "animals", "buildings", "containers", "decorations", "education", "electronics", "food", "office", "people", "plants",
-    "recreation", "tools", "transportation",
+    "animals", "buildings", "containers", "decorations", "education", "electronics", "food", "office", "people",
+    "plants", "recreation", "tools", "transportation",
 )  # fmt: skip
 CLIPART_LEFT_OUT = re.compile(r"roadsigns|aiga|signs|symbols|flags?|logo|icons?/|nautical|cards?/")
 SMALL_WORDS = frozenset(
-    {"a", "an", "and", "at", "by", "d", "de", "del", "di", "e", "for", "from", "in", "i", "la", "le", "il", "of", "on", "or",
-     "over", "s", "the", "to", "up", "with", "without"}
+    {"a", "an", "and", "at", "by", "d", "de", "del", "di", "e", "for", "from", "in", "i", "la", "le", "il", "of", "on",
+     "or", "over", "s", "the", "to", "up", "with", "without"}
 )  # fmt: skip
 
 
 def clipart(folder: Path, table: Collection[str], vocabulary: Collection[str]) -> Iterator[Picture]:
     """Clip art from the folders of things.
 
-    File names end in their makers' names, so only words of `vocabulary` are believed. A picture of which no word is known keeps no name.
+    File names end in their makers' names, so only words of `vocabulary` are believed. A picture of which no word is
+    known keeps no name.
     """
     root = next(folder.rglob("openclipart/png"))
     for top in CLIPART_FOLDERS:

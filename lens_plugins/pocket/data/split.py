@@ -66,7 +66,7 @@ def find_groups(
 
 
 def split_groups(groups: Mapping[str, str], fraction: float = HELD_OUT, keep: Iterable[str] = ()) -> dict[str, str]:
-    """The side, "train" or "test", of each object of one class: whole groups by their hashes, until `fraction` is held out.
+    """The side, "train" or "test", of each object of one class: groups by their hashes, until `fraction` is held out.
 
     A group that would overshoot (by more than an object, the first one) is passed over; if all would, the smallest is
     held out unless it is most of the class; objects in `keep` and their groups stay in train.
