@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -33,6 +34,7 @@ __all__ = [
     "find_source",
     "image_settings_of",
     "kind_of",
+    "load_dtype",
     "load_host",
     "load_pretrained",
     "load_tokenizer",
@@ -127,7 +129,7 @@ def load_host(
                 "A loaded model is used as it is: dtype, device_map, quantization and vit are for loading."
             )
         return _kind_of_model(source).wrap(freeze(source), processor)
-    options = LoadOptions(_dtype(dtype), device_map, quantization, vit)
+    options = LoadOptions(load_dtype(dtype), device_map, quantization, vit)
     if options.dtype != torch.float32 and device_map is None:
         log.warning("%s on a CPU multiplies many times slower than float32; it only saves memory.", options.dtype)
     found = find_source(source)
@@ -202,7 +204,12 @@ def _kind_of_model(model: nn.Module) -> type[Host]:
     )
 
 
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+def load_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    """The dtype meant; None is float32.
+
+    Raises:
+        ConfigError: another one than float32, float16 and bfloat16.
+    """
     if dtype is None:
         return torch.float32
     if isinstance(dtype, torch.dtype) and dtype in _DTYPES.values():
@@ -268,7 +275,12 @@ def load_pretrained(model_class: Any, source: str | Path, options: LoadOptions, 
     Raises:
         CheckpointError: a tensor is missing, unexpected or misshapen, or a file cannot be read.
     """
-    how: dict[str, Any] = {"dtype": options.dtype, "device_map": options.device_map, "output_loading_info": True}
+    how: dict[str, Any] = {
+        "dtype": options.dtype,
+        "device_map": options.device_map,
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # so that they are reported with both shapes, and refused below
+    }
     if options.quantization:
         how["quantization_config"] = _quantization(options)
     folder = notes.language_model_folder()
@@ -279,7 +291,7 @@ def load_pretrained(model_class: Any, source: str | Path, options: LoadOptions, 
             config = model_class.config_class.from_pretrained(source)
             state = _tensors(Path(source)) | _tensors(folder, "language_model.")
             model, info = model_class.from_pretrained(None, config=config, state_dict=state, **how)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _unreachable(source, error) from error
     wrong = [f"{len(info[key])} {key.replace('_', ' ')}: {_names(info[key])}" for key in _STRICT if info[key]]
     if wrong:
@@ -294,7 +306,9 @@ _STRICT = ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
 
 
 def _names(entries: Any) -> str:
-    return ", ".join(sorted(map(str, entries)))
+    """Names of tensors; a misshapen one comes with the shape in the file and the shape in the model."""
+    told = [e if isinstance(e, str) else f"{e[0]} {tuple(e[1])}, expected {tuple(e[2])}" for e in entries]
+    return ", ".join(sorted(told))
 
 
 def _tensors(folder: Path, prefix: str = "") -> dict[str, Tensor]:

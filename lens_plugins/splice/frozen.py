@@ -9,10 +9,10 @@ from itertools import chain
 from typing import TypeVar
 
 import torch
-from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
 from ..errors import InternalError
+from .offload import aligned
 
 __all__ = ["digest", "digests", "freeze", "unchanged"]
 
@@ -35,7 +35,7 @@ def digests(module: nn.Module) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for prefix, part in module.named_modules():
-        with align_module_device(part):
+        with aligned(part):
             own = chain(part.named_parameters(recurse=False), part.named_buffers(recurse=False))
             for name, tensor in own:
                 full = f"{prefix}.{name}" if prefix else name

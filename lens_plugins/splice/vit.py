@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, DoesNotFit
 from .fusion import join_tokens
+from .offload import aligned
 
 __all__ = ["FrozenViT", "Held", "vit_from_timm", "vit_from_tower"]
 
@@ -31,7 +31,7 @@ class Held:
 
     def read(self) -> Tensor:
         """The values, on the device that its owner computes on."""
-        with align_module_device(self.owner):
+        with aligned(self.owner):
             return getattr(self.owner, self.name)
 
 

@@ -126,16 +126,16 @@ def _text_config(name: str) -> Any:
 
     if name == "llama":
         return LlamaConfig(
-            vocab_size=40, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+            vocab_size=40, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
             max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=0,
         )  # fmt: skip
     if name == "opt":
         return OPTConfig(
-            vocab_size=40, hidden_size=32, word_embed_proj_dim=32, ffn_dim=64, num_hidden_layers=2,
+            vocab_size=40, hidden_size=64, word_embed_proj_dim=64, ffn_dim=64, num_hidden_layers=2,
             num_attention_heads=2, max_position_embeddings=256, bos_token_id=2, eos_token_id=2, pad_token_id=0,
         )  # fmt: skip
     return T5Config(
-        vocab_size=40, d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, feed_forward_proj="gated-gelu",
+        vocab_size=40, d_model=64, d_kv=16, d_ff=64, num_layers=2, num_heads=2, feed_forward_proj="gated-gelu",
         decoder_start_token_id=0, eos_token_id=2, pad_token_id=0, tie_word_embeddings=False,
     )  # fmt: skip
 

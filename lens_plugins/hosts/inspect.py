@@ -1,0 +1,243 @@
+"""A look at a host before loading it, and a check that it and its lenses go together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ..errors import CheckpointError, DoesNotFit, Unsupported
+from ..splice import digest
+from .base import Host, check_fits
+from .loading import FULL_PRECISION, LoadOptions, find_source, kind_of, load_dtype, load_host, read_json
+
+if TYPE_CHECKING:
+    from ..lens.lens import Lens
+
+__all__ = ["FileInfo", "HostReport", "LensVerdict", "PartInfo", "VerifyReport", "inspect_host", "verify_host"]
+
+PARTS = ("vision_model", "qformer", "language_projection", "language_model")
+_BITS = {"4bit": 4.5, "8bit": 8.0}  # nf4 keeps one float32 for each 64 weights
+_LAVIS_NAMES = ("blip2_vicuna_instruct", "blip2_t5_instruct", "blip2_opt", "blip2_t5")
+
+
+@dataclass(frozen=True)
+class PartInfo:
+    """One part of a host: how many parameters, and the bytes they take when loaded as asked."""
+
+    name: str
+    parameters: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A file of weights: here already, or to be fetched. `bytes` is None where nobody could be asked."""
+
+    name: str
+    bytes: int | None
+    here: bool
+
+
+@dataclass(frozen=True)
+class HostReport:
+    """What loading a host would take."""
+
+    source: str
+    kind: str
+    model_type: str
+    dtype: str
+    quantization: str | None
+    parts: list[PartInfo]
+    files: list[FileInfo]
+    warnings: list[str]
+
+    @property
+    def bytes(self) -> int:
+        """Memory of all weights; activations and caches come on top."""
+        return sum(part.bytes for part in self.parts)
+
+    @property
+    def to_fetch(self) -> int | None:
+        """Bytes that would come over the network; None where it is not known."""
+        missing = [file.bytes for file in self.files if not file.here]
+        return None if None in missing else sum(missing)
+
+
+@dataclass(frozen=True)
+class LensVerdict:
+    """Whether a lens fits, and the refusal where it does not."""
+
+    modality: str
+    fits: bool
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What came of trying a host with its lenses."""
+
+    name: str
+    lenses: list[LensVerdict]
+    digest: str
+    stable: bool  # the digest is the same after plugging, encoding and unplugging
+    warnings: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every lens fits and nothing moved."""
+        return self.stable and all(lens.fits for lens in self.lenses)
+
+
+def inspect_host(
+    source: str | os.PathLike[str], *, dtype: str | torch.dtype | None = None, quantization: str | None = None
+) -> HostReport:
+    """What a host is made of and what it needs, from its configuration alone: no weights are read or fetched.
+
+    Args:
+        source: as for `load_host`.
+        dtype: precision to reckon with; float32 by default.
+        quantization: "4bit" or "8bit" of the language model.
+
+    Raises:
+        CheckpointError: nothing there, or no configuration.
+        ConfigError: an unknown dtype or kind of host.
+        Unsupported: a kind of host whose configuration does not tell its parts.
+    """
+    options = LoadOptions(load_dtype(dtype), quantization=quantization)
+    _refuse_lavis(str(source))
+    found = find_source(source)
+    kind = kind_of(found)
+    config = _config(found)
+    parts = [_part(name, module, options) for name, module in _skeleton(config).named_children() if name in PARTS]
+    return HostReport(
+        source=str(source),
+        kind=kind.name,
+        model_type=config.model_type,
+        dtype=str(options.dtype).removeprefix("torch."),
+        quantization=quantization,
+        parts=parts,
+        files=_files(found),
+        warnings=_warnings(str(source), config, options),
+    )
+
+
+def verify_host(source: str | os.PathLike[str] | Host, lenses: Sequence[Lens] = ()) -> VerifyReport:
+    """Load a host, try each lens on it and compare the digest of all weights before and after.
+
+    A lens that does not fit is part of the report, not an error. The host is left with the lenses it had.
+
+    Raises:
+        LensPluginsError: the host cannot be loaded.
+    """
+    host = source if isinstance(source, Host) else load_host(source)
+    before = digest(host.model)
+    verdicts = [_try(host, lens) for lens in lenses]
+    config = getattr(host.model, "config", None)
+    return VerifyReport(
+        name=host.name,
+        lenses=verdicts,
+        digest=before,
+        stable=digest(host.model) == before,
+        warnings=_warnings(host.name, config, LoadOptions()),
+    )
+
+
+def _try(host: Host, lens: Lens) -> LensVerdict:
+    try:
+        check_fits(lens, host.vit)
+        with torch.no_grad():
+            latents = torch.zeros(1, lens.num_tokens, lens.width)
+            features = host.vit.encode(latents)
+    except DoesNotFit as error:
+        return LensVerdict(lens.modality, False, str(error))
+    if not torch.isfinite(features).all():
+        return LensVerdict(lens.modality, False, f"{host.vit.name} makes features that are not finite.")
+    return LensVerdict(lens.modality, True, None)
+
+
+def _refuse_lavis(source: str) -> None:
+    if Path(source).name in _LAVIS_NAMES or source.endswith((".pth", ".pt")):
+        raise Unsupported(
+            f"{source} is a model of LAVIS, not of transformers: convert its files with "
+            "lens_plugins.hosts.convert.from_lavis, or let LAVIS load it and give load_host the model."
+        )
+
+
+def _config(source: str | Path) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"The configuration of {source} cannot be read: {error}") from error
+
+
+def _skeleton(config: Any) -> nn.Module:
+    """The model on the meta device: shapes without values."""
+    import transformers
+
+    names = {"instructblip": "InstructBlip", "blip-2": "Blip2"}
+    if config.model_type not in names:
+        raise Unsupported(f"A host of model_type {config.model_type!r} cannot be inspected before it is loaded.")
+    with torch.device("meta"):
+        return getattr(transformers, f"{names[config.model_type]}ForConditionalGeneration")(config)
+
+
+def _part(name: str, module: nn.Module, options: LoadOptions) -> PartInfo:
+    counts = {full: weight.numel() for full, weight in module.named_parameters()}
+    linear = {
+        f"{full}.weight"
+        for full, one in module.named_modules()
+        if isinstance(one, nn.Linear) and full.split(".")[-1] not in FULL_PRECISION
+    }
+    small = linear if options.quantization and name not in FULL_PRECISION else set()
+    bits = _BITS.get(options.quantization or "", 0.0)
+    whole = options.dtype.itemsize * 8
+    total = sum(count * (bits if full in small else whole) for full, count in counts.items())
+    return PartInfo(name, sum(counts.values()), round(total / 8))
+
+
+def _files(source: str | Path) -> list[FileInfo]:
+    if isinstance(source, Path):
+        return [FileInfo(file.name, file.stat().st_size, True) for file in sorted(source.glob("*.safetensors"))]
+    index = read_json(source, "model.safetensors.index.json")
+    names = sorted(set(index["weight_map"].values())) if index else ["model.safetensors"]
+    sizes = _hub_sizes(source)
+    return [FileInfo(name, sizes.get(name), _cached(source, name)) for name in names]
+
+
+def _hub_sizes(source: str) -> dict[str, int | None]:
+    """What the hub says of a repository's files; nothing where it cannot be asked."""
+    from huggingface_hub import HfApi
+
+    try:
+        return {file.rfilename: file.size for file in HfApi().model_info(source, files_metadata=True).siblings}
+    except (OSError, ValueError):
+        return {}
+
+
+def _cached(source: str, name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(source, name), str)
+
+
+def _warnings(source: str, config: Any, options: LoadOptions) -> list[str]:
+    """Known traps that this host and these options lead into."""
+    found = []
+    text = getattr(config, "text_config", None)
+    origin = f"{source} {getattr(text, '_name_or_path', '')}".lower()
+    if "vicuna" in origin and any(mark in origin for mark in ("-v0", "delta-v0", "_v0")):
+        found.append("Vicuna v0: it loads and writes gibberish, since InstructBLIP was trained on Vicuna v1.1.")
+    if options.dtype != torch.float32 and not torch.cuda.is_available():
+        name = str(options.dtype).removeprefix("torch.")
+        found.append(f"{name} on a CPU multiplies many times slower than float32: it saves memory only.")
+    if options.quantization and not torch.cuda.is_available():
+        found.append(f"{options.quantization} on a CPU saves memory only: one token takes about 15 times as long.")
+    return found
