@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -236,7 +237,9 @@ def _index_row(picture: Picture) -> dict[str, Any]:
 def _open(path: Path) -> np.ndarray | None:
     """A fitted picture, or None for one that is too large, broken or empty."""
     try:
-        with Image.open(path) as picture:
-            return fit(picture) if picture.width * picture.height <= MAX_PIXELS else None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked here, below its limit
+            with Image.open(path) as picture:
+                return fit(picture) if picture.width * picture.height <= MAX_PIXELS else None
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
         return None
