@@ -13,6 +13,8 @@ from pathlib import Path
 from ...errors import LensPluginsError
 from . import build, pack, sources
 
+__all__ = ["main", "parser", "run"]
+
 STEPS = ("all", "fetch", "models", "pictures", "attribution")
 
 

@@ -27,6 +27,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+__all__ = ["ENVIRONMENT", "FACTORIES", "Job", "jobs_for", "main", "run"]
+
 ENVIRONMENT = (  # arguments of two calls of pip
     ("--no-deps", "bpy==4.2.0", "infinigen==1.15.5"),
     (
