@@ -59,7 +59,7 @@ format: $(READY_DEV) ## ruff: mend both
 	$(PY) -m ruff format .
 
 pocket: $(READY_DEV) ## train again what ships: hours on a CPU, resumable
-	$(PY) -m lens_plugins.pocket all
+	$(PY) -m lens_plugins.pocket all --work runs/pocket
 
 patch-lavis: $(READY_DEV) ## LAVIS 1.0.2 beside today's transformers: install in build/lavis, patch, test
 	$(PY) patches/check.py

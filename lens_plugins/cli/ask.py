@@ -21,7 +21,7 @@ def ask(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="In quotes.")],
     host: HostOptions,
     generation: GenerationOptions,
-    fuse: Fuse = "vit",
+    fuse: Fuse = None,
     clips: Clips = None,
     json: Json = False,
 ) -> None:

@@ -33,7 +33,7 @@ def chat(
     host: HostOptions,
     generation: GenerationOptions,
     files: Annotated[list[str] | None, typer.Argument(metavar="FILE", help="What to look at first.")] = None,
-    fuse: Fuse = "vit",
+    fuse: Fuse = None,
     clips: Clips = None,
 ) -> None:
     """Ask many questions about files that are looked at once.
@@ -80,7 +80,7 @@ class _Talk:
     """What is looked at, and how it is asked about."""
 
     session: Session
-    fuse: Place
+    fuse: Place | None
     options: dict[str, Any]
     files: list[str] = field(default_factory=list)
     seen: Seen | None = None

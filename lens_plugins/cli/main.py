@@ -11,9 +11,11 @@ import typer
 from .. import __version__
 from ..errors import InternalError, LensPluginsError
 from .ask import ask
+from .bench import app as bench_app
 from .caption import caption
 from .chat import chat
 from .doctor import doctor
+from .imagine import imagine
 from .lens import app as lens_app
 from .noise import debugging, quieten
 from .output import complain, one_line
@@ -31,8 +33,10 @@ app = typer.Typer(
 )
 for command in (caption, ask, story, chat, doctor):
     app.command()(command)
+app.command(short_help="Make pictures of files.")(imagine)
 app.command(short_help="Align a lens to the frozen ViT of a host.")(train)
-app.add_typer(lens_app)
+for group in (lens_app, bench_app):
+    app.add_typer(group)
 
 
 def _version(asked: bool) -> None:

@@ -32,7 +32,8 @@ Place: TypeAlias = Literal["vit", "qformer", "llm"]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 Prompt: TypeAlias = Annotated[str | None, typer.Option(help="What to ask; the host's own default where not given.")]
 Fuse: TypeAlias = Annotated[
-    Place, typer.Option(help="Where inputs meet: before the ViT, before the Q-Former or before the language model.")
+    Place | None,
+    typer.Option(help="Where inputs meet: before the ViT, the Q-Former or the language model; else as the host does."),
 ]
 Clips: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="Clips to take of a recording; as the lens was trained where not given.")

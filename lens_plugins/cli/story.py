@@ -22,7 +22,7 @@ def story(
     host: HostOptions,
     generation: GenerationOptions,
     prompt: Annotated[str, typer.Option(help="What to ask.")] = PROMPT,
-    fuse: Fuse = "vit",
+    fuse: Fuse = None,
     clips: Clips = None,
     json: Json = False,
 ) -> None:

@@ -19,7 +19,7 @@ def answer_together(
     files: Sequence[str],
     prompt: str | None,
     *,
-    fuse: str,
+    fuse: str | None,
     generation: GenerationOptions,
     json: bool,
 ) -> None:
@@ -31,11 +31,12 @@ def answer_together(
     options = generation.given()
     inputs = [session.read(file) for file in files]
     asked = session.host.default_prompt if prompt is None else prompt
+    place = fuse or session.host.standing_place
     began = perf_counter()
     with progress("thinking"):
-        reply = session.host.generate(inputs, asked, fuse=fuse, **options)
+        reply = session.host.generate(inputs, asked, fuse=place, **options)
     seconds = perf_counter() - began
     if json:
-        print_json(answer(inputs, asked, reply.text, host=session.name, seconds=seconds, fuse=fuse))
+        print_json(answer(inputs, asked, reply.text, host=session.name, seconds=seconds, fuse=place))
     else:
         typer.echo(reply.text)
