@@ -1,8 +1,8 @@
 """What batching and reuse save on a host: ``python -m lens_plugins.bench.host``.
 
-Mixed requests (pictures and point clouds) one by one and in one batch; one input under many questions, encoded each time
-and encoded once. Both ways of each pair run in turn, so that other work on the machine disturbs them alike, and both
-must give the same answers.
+Mixed requests (pictures and point clouds) one by one and in one batch; one input under many questions, encoded each
+time and encoded once. Both ways of each pair run in turn, so that other work on the machine disturbs them alike, and
+both must give the same answers.
 """
 
 from __future__ import annotations

@@ -101,7 +101,8 @@ class Encoder:
         embedded = self._tokens({clip: clips[clip] for tokens in new for clip in tokens})
         for _, group in _grouped(new, len):
             inputs = [torch.stack([embedded[tokens[k]] for tokens in group]) for k in range(len(group[0]))]
-            features.update(zip(group, self._host.vit.encode(inputs)))  # (B, 1 + k·N, D)
+            rows = self._host.vit.encode(inputs)  # (B, 1 + k·N, D)
+            features.update((tokens, row.clone()) for tokens, row in zip(group, rows))  # a view would keep its batch
         for tokens in wanted:
             self._passes[tokens] = features[tokens]
             self._passes.move_to_end(tokens)

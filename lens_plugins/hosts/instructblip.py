@@ -101,7 +101,8 @@ class Blip2Host(Host):
 
         Without one they are looked for where the model was loaded from, when text is first needed.
         """
-        return cls(model, name=model.config.name_or_path or type(model).__name__, **cls._processor_parts(processor))
+        name = Path(model.config.name_or_path).name or type(model).__name__
+        return cls(model, name=name, **cls._processor_parts(processor))
 
     @property
     def language_model(self) -> nn.Module:
