@@ -148,6 +148,15 @@ _LICENCE = "ViT-Lens licence, see hub"
 _CLIP_NOTE = "fits CLIP ViT-L/14 (width 1024), not InstructBLIP, BLIP-2 or SEED-LLaMA (width 1408)"
 
 LENSES = (
+    LensRow(
+        "pocket-point-cloud",
+        "point_cloud",
+        "pocket",
+        "pocket/weights/lens-point-cloud",
+        "model.safetensors",
+        "Apache-2.0; data: pocket/weights/ATTRIBUTION.md",
+        note="for pocket-instructblip: 64 latents of width 256",
+    ),
     LensRow("eva_g14_objaverse", "point_cloud", "eva_g14", _VIT_LENS, "eva_g14_objaverse.pt", _LICENCE),
     LensRow(
         "eva_g14-audio-asvgg-dur2",
@@ -172,6 +181,14 @@ LENSES = (
 )
 
 HOSTS = (
+    HostRow(
+        "pocket-instructblip",
+        "instructblip",
+        "pocket/weights/instructblip",
+        "Apache-2.0; data: pocket/weights/ATTRIBUTION.md",
+        "SmolLM2-135M-Instruct",
+        note="ships with the package: 112 px, 64 patches, width 256",
+    ),
     *(
         HostRow(f"Salesforce/instructblip-{llm}", "instructblip", f"Salesforce/instructblip-{llm}", licence, name)
         for llm, name, licence in (

@@ -8,21 +8,25 @@ token carries the name: that is the row a lens is aligned to.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .data.classes import with_article
 from .dialogue import Exchange, all_texts
+from .heldout import names_class
 from .loop import Stage, run
-from .packs import Pictures, compose, plain
+from .packs import Pictures, plain
+from .views import Views
 from .vit import SIZE, UNNAMED, Labels, VitPupil, held_out
 
-__all__ = ["QUERIES", "Pupil", "build_model", "qformer_tokenizer", "train_language", "train_words"]
+__all__ = ["QUERIES", "Lesson", "Lessons", "Pupil", "build_model", "qformer_tokenizer", "train_language", "train_words"]
 
 QUERIES = 16
 _PROMPT_TOKENS = 24
@@ -89,15 +93,6 @@ class Pupil(nn.Module):
         self.frozen = (vit.eval(), model.language_model.eval())  # a tuple: not registered as submodules
         self.tokenizers = (qformer_tokenizer, tokenizer)
 
-    def features(self, rgb: Tensor, drop: float, g: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Frozen ViT features and which of them the Q-Former may see: (B, 1 + N, D), (B, 1 + N)."""
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            features = self.frozen[0].features(rgb).float()
-        share = torch.rand(len(rgb), 1, generator=g) if drop else torch.zeros(len(rgb), 1)
-        seen = torch.rand(features.shape[:2], generator=g) >= share * drop
-        seen[:, 0] = True
-        return features, seen
-
     def prefix(self, features: Tensor, seen: Tensor, prompts: Sequence[str]) -> Tensor:
         """(B, 1 + N, D) and the instruction -> (B, Q, H)."""
         text = self.tokenizers[0](
@@ -119,7 +114,8 @@ class Pupil(nn.Module):
 class _Words:
     """The language model's tokens that answers use, and their frozen input embeddings."""
 
-    def __init__(self, texts: Sequence[str], tokenizer, embedding: Tensor):
+    def __init__(self, texts: Sequence[str], tokenizer, model):
+        embedding = model.get_input_embeddings().weight
         used = sorted(
             {i for text in texts for i in tokenizer(" " + text)["input_ids"]} | set(tokenizer("\n")["input_ids"])
         )
@@ -127,6 +123,12 @@ class _Words:
         self.vectors = embedding[used].float().detach()  # (V', H)
         self.fill = self.place[tokenizer("\n")["input_ids"][0]]
         self.tokenizer = tokenizer
+
+    def spell(self, prefix: Tensor) -> list[str]:
+        """The nearest word at every place: (B, Q, H) -> B texts."""
+        nearest = (F.normalize(prefix.float(), dim=-1) @ F.normalize(self.vectors, dim=-1).T).argmax(-1)
+        tokens = {row: token for token, row in self.place.items()}
+        return [self.tokenizer.decode([tokens[i] for i in line]) for line in nearest.tolist()]
 
     def rows(self, answers: Sequence[str]) -> Tensor:
         """(B, Q) rows of `vectors`; places after the answer hold line breaks."""
@@ -137,20 +139,53 @@ class _Words:
         return out
 
 
-def _draws(pictures: Pictures, batch: int, salt: int):
-    """Draw pictures by weight and one exchange about each: step -> (rgba, prompts, answers)."""
-    labels = Labels.of(pictures.rows)
-    exchange = Exchange(labels.names)
-    named = (labels.name_of[labels.train] != UNNAMED).numpy()
-    train, weight = labels.train[named], labels.weight[named] / labels.weight[named].sum()
+@dataclass(frozen=True)
+class Lessons:
+    """Frozen ViT features of composed views, and the facts about the picture behind each."""
 
-    def draw(step: int) -> tuple[Tensor, list[str], list[str]]:
+    pictures: Pictures
+    features: np.ndarray  # (C, 1 + N, D) float16
+    rows: np.ndarray  # rows of `features` whose picture has a name
+    number: np.ndarray  # (C,) picture of each row
+    exchange: Exchange
+
+    @classmethod
+    def make(cls, vit: VitPupil, pictures: Pictures, views: Views, file: Path, batch: int = 128) -> Lessons:
+        """Compute the features once; later calls read them."""
+        labels = Labels.of(pictures.rows)
+        rows = np.flatnonzero((labels.name_of[views.number] != UNNAMED).numpy())
+        if not file.exists():
+            part = file.with_suffix(".part.npy")
+            config = vit.vit.config
+            shape = (len(views.number), 1 + (config.image_size // config.patch_size) ** 2, config.hidden_size)
+            kept = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
+            for first in range(0, len(kept), batch):
+                rgb = torch.from_numpy(views.rgb[first : first + batch]).permute(0, 3, 1, 2).float() / 255
+                with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                    kept[first : first + batch] = vit.features(rgb).half().numpy()
+            os.replace(part, file)
+        features = np.load(file, mmap_mode="r", allow_pickle=False)
+        return cls(pictures, features, rows, views.number, Exchange(labels.names))
+
+    def draw(self, step: int, batch: int, salt: int, g: torch.Generator) -> Lesson:
+        """A batch: features a little disturbed, some patches hidden, and one exchange about each picture."""
         rng = np.random.default_rng([salt, step])
-        numbers = rng.choice(train, batch, p=weight)
-        prompts, answers = zip(*(exchange.draw(pictures.rows[i], rng) for i in numbers))
-        return pictures.take(numbers), list(prompts), list(answers)
+        chosen = rng.choice(self.rows, batch)
+        prompts, answers = zip(*(self.exchange.draw(self.pictures.rows[self.number[i]], rng) for i in chosen))
+        features = torch.from_numpy(self.features[chosen].astype(np.float32))
+        features = features + torch.randn(features.shape, generator=g) * torch.rand(batch, 1, 1, generator=g) * 0.4
+        seen = torch.rand(features.shape[:2], generator=g) >= torch.rand(batch, 1, generator=g) * 0.9
+        seen[:, 0] = True
+        return Lesson(features, seen, list(prompts), list(answers))
 
-    return draw
+
+class Lesson(NamedTuple):
+    """What one step trains on."""
+
+    features: Tensor  # (B, 1 + N, D)
+    seen: Tensor  # (B, 1 + N) which of them the Q-Former may look at
+    prompts: list[str]
+    answers: list[str]
 
 
 def _word_loss(pupil: Pupil, words: _Words, prefix: Tensor, answers: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -163,59 +198,51 @@ def _word_loss(pupil: Pupil, words: _Words, prefix: Tensor, answers: Sequence[st
     return (named * weight).sum() / weight.sum(), near
 
 
-def train_words(
-    pupil: Pupil, pictures: Pictures, folder: Path, steps: int = 1500, batch: int = 128
-) -> dict[str, float]:
+def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 1500, batch: int = 128) -> dict[str, float]:
     """The warm start: each query becomes the embedding of the answer's token at its place."""
-    words = _Words(all_texts(pictures.rows), pupil.tokenizers[1], pupil.frozen[1].get_input_embeddings().weight)
-    draw = _draws(pictures, batch, 31)
+    words = _Words(all_texts(lessons.pictures.rows), pupil.tokenizers[1], pupil.frozen[1])
 
     def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rgba, prompts, answers = draw(step)
-        features, seen = pupil.features(compose(rgba, SIZE, g), 0.9, g)
-        named, near = _word_loss(pupil, words, pupil.prefix(features, seen, prompts), answers)
+        lesson = lessons.draw(step, batch, 31, g)
+        named, near = _word_loss(pupil, words, pupil.prefix(*lesson[:3]), lesson.answers)
         return named + near, {"word": named.item(), "near": near.item()}
 
-    def check(trained: nn.Module) -> dict[str, float]:
-        return {"test_word": _first_noun(trained, words, pictures)}
-
-    return run(pupil, loss, check, Stage(steps=steps, lr=5e-4, check_every=500, seed=3), folder)
+    stage = Stage(steps=steps, lr=5e-4, warmup=100, check_every=300, seed=3)
+    return run(pupil, loss, _check(words, lessons.pictures), stage, folder)
 
 
-def _first_noun(pupil: Pupil, words: _Words, pictures: Pictures) -> float:
-    """Share of held-out catalogue pictures whose nearest words after "What is it?" are the class name."""
-    numbers = held_out(pictures.rows)
-    right = 0
-    with torch.no_grad():
-        for chunk, rgba in pictures.batches(numbers, 128):
-            features, seen = pupil.features(plain(rgba, SIZE, 0.93), 0, torch.Generator())
-            prefix = F.normalize(pupil.prefix(features, seen, ["What is it?"] * len(chunk)), dim=-1)
-            nearest = (prefix @ F.normalize(words.vectors, dim=-1).T).argmax(-1)
-            goal = words.rows([with_article(pictures.rows[i]["class"]) for i in chunk])
-            right += ((nearest == goal) | (goal == words.fill)).all(1).sum().item()
-    return right / len(numbers)
-
-
-def train_language(
-    pupil: Pupil, pictures: Pictures, folder: Path, steps: int = 400, batch: int = 24
-) -> dict[str, float]:
+def train_language(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 300, batch: int = 24) -> dict[str, float]:
     """The answer's likelihood under the frozen language model, the warm start's loss kept beside it."""
     tokenizer, model = pupil.tokenizers[1], pupil.frozen[1].to(torch.bfloat16)
-    words = _Words(all_texts(pictures.rows), tokenizer, model.get_input_embeddings().weight)
-    draw = _draws(pictures, batch, 37)
+    words = _Words(all_texts(lessons.pictures.rows), tokenizer, model)
 
     def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rgba, prompts, answers = draw(step)
-        features, seen = pupil.features(compose(rgba, SIZE, g), 0.9, g)
-        prefix = pupil.prefix(features, seen, prompts)
-        spoken = answer_loss(model, tokenizer, prefix, prompts, answers)
-        named, near = _word_loss(pupil, words, prefix, answers)
+        lesson = lessons.draw(step, batch, 37, g)
+        prefix = pupil.prefix(*lesson[:3])
+        spoken = answer_loss(model, tokenizer, prefix, lesson.prompts, lesson.answers)
+        named, near = _word_loss(pupil, words, prefix, lesson.answers)
         return spoken + 0.3 * named + 0.3 * near, {"answer": spoken.item(), "word": named.item()}
 
-    def check(trained: nn.Module) -> dict[str, float]:
-        return {"test_word": _first_noun(trained, words, pictures)}
+    stage = Stage(steps=steps, lr=2e-4, warmup=30, check_every=100, seed=5)
+    return run(pupil, loss, _check(words, lessons.pictures), stage, folder)
 
-    return run(pupil, loss, check, Stage(steps=steps, lr=2e-4, warmup=50, check_every=200, seed=5), folder)
+
+def _check(words: _Words, pictures: Pictures):
+    """Share of held-out catalogue pictures whose nearest words after "What is it?" name the class."""
+    numbers = held_out(pictures.rows)
+
+    def check(pupil: Pupil) -> dict[str, float]:
+        right = 0
+        for chunk, rgba in pictures.batches(numbers, 128):
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                features = pupil.frozen[0].features(plain(rgba, SIZE, 0.93)).float()
+                everything = torch.ones(features.shape[:2], dtype=torch.bool)
+                prefix = pupil.prefix(features, everything, ["What is it?"] * len(chunk))
+            said = words.spell(prefix)
+            right += sum(names_class(text, pictures.rows[i]["class"]) for text, i in zip(said, chunk))
+        return {"test_word": right / len(numbers)}
+
+    return check
 
 
 def answer_loss(model, tokenizer, prefix: Tensor, prompts: Sequence[str], answers: Sequence[str]) -> Tensor:

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from .build import save_host, save_text_head
 from .dialogue import all_texts
+from .heldout import write_heldout
 from .language_model import folder as language_model_folder
 from .lenses import train_point_cloud
 from .packs import Pictures
-from .qformer import Pupil, build_model, qformer_tokenizer, train_language, train_words
-from .teacher import picture_features, text_features
-from .vit import Labels, VitPupil, train_vit
+from .qformer import Lessons, Pupil, build_model, qformer_tokenizer, train_language, train_words
+from .teacher import text_features
+from .vit import Labels, VitPupil, make_views, train_vit
 
 __all__ = ["PACKS", "Places", "STAGES"]
 
@@ -48,15 +48,14 @@ def make_data(places: Places) -> None:
 
 
 def make_teacher(places: Places) -> None:
-    """Features of the image teacher for every picture."""
-    for pack in places.packs:
-        picture_features(pack)
+    """Composed views of the pictures, and what the image teacher sees in them."""
+    make_views(Pictures.open(places.packs), places.work / "views")
 
 
 def make_vit(places: Places) -> None:
     """Stage one."""
-    teacher = np.concatenate([picture_features(pack) for pack in places.packs])
-    pupil = train_vit(Pictures.open(places.packs), teacher, text_features, places.vit)
+    pictures = Pictures.open(places.packs)
+    pupil = train_vit(pictures, make_views(pictures, places.work / "views"), text_features, places.vit)
     pupil.vit.half().float()  # rounded as it will ship, so that whatever follows meets the final ViT
     pupil.text_head.half().float()
     torch.save(pupil.state_dict(), places.vit / "final.pt")
@@ -72,19 +71,20 @@ def load_vit(places: Places, pictures: Pictures) -> VitPupil:
 
 def make_words(places: Places) -> None:
     """Stage two, warm start."""
-    pictures, _, pupil = _pupil(places)
-    train_words(pupil, pictures, places.work / "words")
+    _, pupil, lessons = _second_stage(places)
+    train_words(pupil, lessons, places.work / "words")
     torch.save(pupil.state_dict(), places.work / "words" / "final.pt")
 
 
 def make_language(places: Places) -> None:
     """Stage two, through the language model; then the host is written, and frozen for good."""
-    pictures, model, pupil = _pupil(places)
+    model, pupil, lessons = _second_stage(places)
     pupil.load_state_dict(torch.load(places.work / "words" / "final.pt", weights_only=True))
-    train_language(pupil, pictures, places.work / "language")
+    train_language(pupil, lessons, places.work / "language")
     host = places.target / "instructblip"
     save_host(model, pupil.tokenizers[0], host)
     save_text_head(pupil.frozen[0], host)
+    write_heldout(places.work / "pack" / "sweethome", places.target / "heldout")
 
 
 def make_lens(places: Places) -> None:
@@ -92,7 +92,7 @@ def make_lens(places: Places) -> None:
     train_point_cloud(places.work, places.target)
 
 
-def _pupil(places: Places) -> tuple[Pictures, torch.nn.Module, Pupil]:
+def _second_stage(places: Places) -> tuple[torch.nn.Module, Pupil, Lessons]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     pictures = Pictures.open(places.packs)
@@ -102,7 +102,9 @@ def _pupil(places: Places) -> tuple[Pictures, torch.nn.Module, Pupil]:
     vocabulary = qformer_tokenizer(all_texts(pictures.rows), places.work / "qformer_tokenizer")
     vit = load_vit(places, pictures)
     model = build_model(vit, language, len(vocabulary))
-    return pictures, model, Pupil(model, vit, vocabulary, tokenizer)
+    views = make_views(pictures, places.work / "views")
+    lessons = Lessons.make(vit, pictures, views, places.work / "features.npy")
+    return model, Pupil(model, vit, vocabulary, tokenizer), lessons
 
 
 STAGES: dict[str, Callable[[Places], None]] = {

@@ -1,9 +1,10 @@
 """Stage one of the pocket host: a small ViT of the EVA shape, taught by names, classes and an ImageNet network.
 
-Every picture gives the teacher's features as a target, so unlabelled ones count too; names pull the class token to
-their sentence embedding among all names (a frozen text tower's space, so that unseen words still land somewhere);
-catalogue classes add a plain classifier. Most patches are dropped for most of the training: it is twice as quick, and
-the blocks learn to read incomplete token sets.
+Every patch learns the teacher's local features of its place and the class token the teacher's pooled ones, in the very
+view that the ViT sees, so unlabelled pictures count too; names pull the class token to their sentence embedding among
+all names (a frozen text tower's space, so that unseen words still land somewhere); catalogue classes add a plain
+classifier. Half of the patches are dropped for most of the training: it is quicker, and the blocks learn to read
+incomplete token sets.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .loop import Stage, run
-from .packs import Pictures, compose, normalise, plain
-from .teacher import TEACHER_WIDTH
+from .packs import Pictures, normalise, plain
+from .teacher import LOCAL_WIDTH, TEACHER_WIDTH
+from .views import Views
 
-__all__ = ["SIZE", "Labels", "VitPupil", "held_out", "train_vit", "vit_config"]
+__all__ = ["SIZE", "Labels", "VitPupil", "held_out", "make_views", "train_vit", "vit_config"]
 
 SIZE = 112
 UNNAMED = -100  # what cross-entropy passes over
-KEPT = 24  # patches that most of the training sees
+KEPT = 32  # patches that most of the training sees
 
 
 def vit_config():
@@ -42,6 +44,7 @@ def vit_config():
         patch_size=14,
         qkv_bias=True,
         layer_norm_eps=1e-6,
+        initializer_range=0.02,  # the default, 1e-10, is for weights that are loaded
     )
 
 
@@ -59,15 +62,28 @@ class VitPupil(nn.Module):
         self.class_head = nn.Linear(width, classes)
         self.teacher_head = nn.Linear(width, TEACHER_WIDTH)
         self.patch_teacher_head = nn.Linear(width, TEACHER_WIDTH)
+        self.local_head = nn.Linear(width, LOCAL_WIDTH)
         self.log_scale = nn.Parameter(torch.tensor(3.0))
         self.register_buffer("names", names, persistent=False)
 
-    def features(self, rgb: Tensor, keep: int | None = None, g: torch.Generator | None = None) -> Tensor:
-        """(B, 3, S, S) in [0, 1] -> (B, 1 + n, D) after the final norm; `keep` patches at random, or all."""
+    @torch.no_grad()
+    def spread_patches(self, rgb: Tensor) -> None:
+        """Start the patch embedding at the principal components of real patches, whitened."""
+        size = self.vit.config.patch_size
+        patches = F.unfold(normalise(rgb), size, stride=size).transpose(1, 2).flatten(0, 1)  # (B*N, 3*p*p)
+        mean = patches.mean(0)
+        spread, axes = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
+        width = self.vit.config.hidden_size
+        rows = axes[:, -width:].T / (spread[-width:, None].sqrt() + 0.05)
+        embedding = self.vit.embeddings.patch_embedding
+        embedding.weight.copy_(0.3 * rows.view_as(embedding.weight))
+        embedding.bias.copy_(-0.3 * rows @ mean)
+
+    def features(self, rgb: Tensor, kept: Tensor | None = None) -> Tensor:
+        """(B, 3, S, S) in [0, 1] -> (B, 1 + n, D) after the final norm; `kept` (B, n) patches, or all."""
         tokens = self.vit.embeddings(normalise(rgb))  # (B, 1 + N, D), positions added
-        if keep is not None:
-            order = torch.rand(len(rgb), tokens.shape[1] - 1, generator=g).argsort(1)[:, :keep] + 1
-            order = torch.cat([torch.zeros(len(rgb), 1, dtype=torch.long), order], 1)
+        if kept is not None:
+            order = F.pad(kept + 1, (1, 0))  # the class token stays
             tokens = tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[2]))
         encoded = self.vit.encoder(inputs_embeds=tokens).last_hidden_state
         return self.vit.post_layernorm(encoded)
@@ -113,24 +129,36 @@ def _kind(row: dict) -> str:
     return row["class"] or row["name"] or row["object"]
 
 
-def _loss(pupil: VitPupil, pictures: Pictures, labels: Labels, teacher: np.ndarray, batch: int, drop_until: int):
+def _loss(pupil: VitPupil, views: Views, labels: Labels, batch: int, drop_until: int):
+    sample = views.local[:2048].astype(np.float32)
+    mean, spread = torch.from_numpy(sample.mean((0, 1))), torch.from_numpy(sample.std((0, 1)) + 1e-3)
+
     def step(number: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        draw = np.random.default_rng([17, number]).choice(labels.train, batch, p=labels.weight)
-        rgb = compose(pictures.take(draw), SIZE, g)
-        goal = F.normalize(torch.from_numpy(teacher[draw].astype(np.float32)), dim=-1)
-        name, kind = labels.name_of[draw], labels.class_of[draw]
+        rng = np.random.default_rng([17, number])
+        rows = rng.integers(len(views.number), size=batch)
+        rgb, local, pooled = views.take(rows, rng.random(batch) < 0.5)
+        name, kind = labels.name_of[views.number[rows]], labels.class_of[views.number[rows]]
+        kept = torch.rand(local.shape[:2], generator=g).argsort(1)
+        kept = kept[:, :KEPT] if number < drop_until else kept
         with torch.autocast("cpu", torch.bfloat16):
-            features = pupil.features(rgb, KEPT if number < drop_until else None, g)
+            features = pupil.features(rgb, kept)
+            near = pupil.local_head(features[:, 1:])
         cls, patches = features[:, 0].float(), features[:, 1:].float().mean(1)
-        taught = 1 - (F.normalize(pupil.teacher_head(cls), dim=-1) * goal).sum(-1).mean()
-        taught = taught + 1 - (F.normalize(pupil.patch_teacher_head(patches), dim=-1) * goal).sum(-1).mean()
+        wanted = ((local - mean) / spread).gather(1, kept[..., None].expand(-1, -1, local.shape[2]))
+        placed = F.smooth_l1_loss(near.float(), wanted)
+        taught = _apart(pupil.teacher_head(cls), pooled) + 0.5 * _apart(pupil.patch_teacher_head(patches), pooled)
         named = F.cross_entropy(pupil.name_logits(cls), name, label_smoothing=0.05)
-        known = kind >= 0
-        sorted_ = F.cross_entropy(pupil.class_head(cls[known]), kind[known], label_smoothing=0.1)
-        total = 4 * taught + named + sorted_
-        return total, {"teacher": taught.item(), "name": named.item(), "class": sorted_.item()}
+        sorted_ = F.cross_entropy(pupil.class_head(cls), kind, ignore_index=-1, label_smoothing=0.1)
+        total = 4 * placed + 4 * taught + 0.7 * named + sorted_
+        numbers = {"local": placed, "teacher": taught, "name": named, "class": sorted_}
+        return total, {key: value.item() for key, value in numbers.items()}
 
     return step
+
+
+def _apart(found: Tensor, wanted: Tensor) -> Tensor:
+    """One minus the mean cosine."""
+    return 1 - F.cosine_similarity(found, wanted, dim=-1).mean()
 
 
 def _check(pictures: Pictures, labels: Labels):
@@ -160,13 +188,24 @@ def held_out(rows: Sequence[dict], views: int = 4) -> list[int]:
     ]  # fmt: skip
 
 
+def make_views(pictures: Pictures, folder: Path, count: int = 40960) -> Views:
+    """The composed views of training pictures that stage one reads."""
+    labels = Labels.of(pictures.rows)
+
+    def draw(batch: int, n: int) -> np.ndarray:
+        return np.random.default_rng([41, batch]).choice(labels.train, n, p=labels.weight)
+
+    return Views.make(pictures, draw, folder, count, SIZE)
+
+
 def train_vit(
-    pictures: Pictures, teacher: np.ndarray, text_features, folder: Path, steps: int = 2400, batch: int = 128
+    pictures: Pictures, views: Views, text_features, folder: Path, steps: int = 3000, batch: int = 64
 ) -> VitPupil:
     """Train stage one, or go on with it; the result holds the averaged weights."""
     labels = Labels.of(pictures.rows)
     torch.manual_seed(0)
     pupil = VitPupil(text_features(labels.names), len(labels.classes))
-    stage = Stage(steps=steps, lr=1e-3, check_every=500)
-    run(pupil, _loss(pupil, pictures, labels, teacher, batch, steps * 4 // 5), _check(pictures, labels), stage, folder)
+    pupil.spread_patches(views.take(np.arange(512), np.zeros(512, bool))[0])
+    stage = Stage(steps=steps, lr=1e-3, warmup=150, check_every=250)
+    run(pupil, _loss(pupil, views, labels, batch, steps * 17 // 20), _check(pictures, labels), stage, folder)
     return pupil.eval()
