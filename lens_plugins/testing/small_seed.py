@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -19,7 +19,15 @@ from .small import IMAGE_SIZE, WIDTH
 if TYPE_CHECKING:
     from diffusers import StableUnCLIPImg2ImgPipeline
 
-__all__ = ["SEED_CONFIG", "lively", "small_seed_llama", "small_unclip", "small_words", "write_seed_host"]
+__all__ = [
+    "SEED_CONFIG",
+    "lively",
+    "small_seed_llama",
+    "small_tokenizer",
+    "small_unclip",
+    "small_words",
+    "write_seed_host",
+]
 
 SEED_CONFIG = SeedConfig(
     image_size=IMAGE_SIZE,
@@ -48,7 +56,10 @@ _WORDS = (
 )
 
 
-def lively(module: nn.Module, *, seed: int = 0) -> nn.Module:
+M = TypeVar("M", bound=nn.Module)
+
+
+def lively(module: M, *, seed: int = 0) -> M:
     """Random weights with which every stage changes what it is given; frozen, in eval mode."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -75,14 +86,23 @@ def small_words(*, codes: int = SEED_CONFIG.codes) -> Any:
     return words
 
 
+def small_tokenizer(*, seed: int = 0) -> SeedTokenizer:
+    """Random, yet of many codes: each picture has several, and different ones."""
+    tokenizer = lively(SeedTokenizer.from_config(SEED_CONFIG), seed=seed)
+    with torch.no_grad():
+        tokenizer.query_tokens.mul_(4)
+        tokenizer.codebook.weight.mul_(4)  # as far apart as what is looked up
+    return tokenizer
+
+
 def small_seed_llama(*, seed: int = 0, layers: int = 2) -> SeedLlama:
     """The tokenizer and a LLaMA whose vocabulary has its codes, random."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
         vocab_size=len(small_words()),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=64,  # the block of 4 bit
+        intermediate_size=128,
         num_hidden_layers=layers,
         num_attention_heads=2,
         max_position_embeddings=512,
@@ -90,8 +110,7 @@ def small_seed_llama(*, seed: int = 0, layers: int = 2) -> SeedLlama:
         eos_token_id=2,
         pad_token_id=0,
     )
-    tokenizer = lively(SeedTokenizer.from_config(SEED_CONFIG), seed=seed)
-    return SeedLlama(tokenizer, lively(LlamaForCausalLM(config), seed=seed + 1))
+    return SeedLlama(small_tokenizer(seed=seed), lively(LlamaForCausalLM(config), seed=seed + 1))
 
 
 def small_unclip(folder: Path, *, embedding_width: int = SEED_CONFIG.embedding_width) -> StableUnCLIPImg2ImgPipeline:

@@ -107,11 +107,13 @@ class Detokenizer:
                 f"The unCLIP weights {source} cannot be loaded: {error} stabilityai withdrew its repository "
                 f"stable-diffusion-2-1-unclip in late 2025; {UNCLIP} is a community mirror, and a folder works too."
             ) from error
+        if pipeline.unet.dtype != dtype:  # diffusers 0.38 does not know `dtype` above
+            pipeline.to(dtype=dtype)
         made = cls(pipeline, name=str(source))
         if offload:
             made.offload()
         else:
-            pipeline.to(device, dtype)  # diffusers 0.38 does not know `dtype` above
+            pipeline.to(device)
         return made
 
     @property

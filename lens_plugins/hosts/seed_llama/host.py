@@ -242,7 +242,7 @@ class SeedLlamaHost(Host):
         Args:
             prompt: what to draw; None: the input itself, or a combination of several.
             count: how many replies, each of its own seed from `seed` upwards.
-            options: as in `generate`.
+            options: as in `generate`; unless `max_new_tokens` says otherwise, a reply ends with its picture.
 
         Returns:
             `count` replies, each beginning with a picture.
@@ -251,6 +251,7 @@ class SeedLlamaHost(Host):
             raise ConfigError(f"count is {count}; it must be at least 1.")
         seen = self.look(inputs, fuse=fuse, clips=clips)
         prompt = self.prompt_of(prompt, len(seen.units))
+        options.setdefault("max_new_tokens", self.vocabulary.queries + 1)
         return [self.generate(seen, prompt, force_image=True, seed=seed + k, **options) for k in range(count)]
 
     def prompt_of(self, prompt: str | None, pictures: int) -> str:
@@ -295,14 +296,21 @@ class SeedLlamaHost(Host):
     def reply(self, texts: Sequence[str], **generation: Any) -> tuple[list[SeedReply], list[Written]]:
         """Replies to whole prompts, codes in place; and the same as written, for the history of a conversation."""
         order = self._order(generation)
+        written = self._write(texts, order)
+        return self._drawn(written, order), written
+
+    def write(self, texts: Sequence[str], **generation: Any) -> list[Written]:
+        """What the language model writes to whole prompts; no picture is drawn."""
+        return self._write(texts, self._order(generation))
+
+    # Steps
+
+    def _write(self, texts: Sequence[str], order: _Order) -> list[Written]:
         ids, mask = self._batch([self._opened(text, order) for text in texts])
         made = self._generate(ids, mask, order)
         if len(made) != len(texts):
             raise ConfigError(f"One reply goes with each request, got {len(made)} replies to {len(texts)} requests.")
-        written = [self.vocabulary.read(row.tolist(), self.words, forced=order.force_image) for row in made]
-        return self._drawn(written, order), written
-
-    # Steps
+        return [self.vocabulary.read(row.tolist(), self.words, forced=order.force_image) for row in made]
 
     @torch.no_grad()
     def _codes(self, seen: Sequence[Seen]) -> list[list[Tensor]]:
