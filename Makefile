@@ -58,6 +58,11 @@ format: $(READY_DEV) ## ruff: mend both
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
+bench: $(READY) ## every figure of the README, some minutes
+	$(VENV)/bin/lens-plugins bench lens
+	$(VENV)/bin/lens-plugins bench host
+	$(VENV)/bin/lens-plugins bench pocket
+
 pocket: $(READY_DEV) ## train again what ships: hours on a CPU, resumable
 	$(PY) -m lens_plugins.pocket all --work runs/pocket
 

@@ -29,3 +29,16 @@ def golden() -> Path:
 def samples() -> Path:
     """Real files of several modalities."""
     return _shared("samples")
+
+
+@pytest.fixture(scope="session")
+def pocket() -> None:
+    """Skips where the shipped host or its language model is not there."""
+    from lens_plugins.catalog import LANGUAGE_MODELS, find_host
+    from lens_plugins.pocket.fetched import cache_folder
+
+    row = find_host("pocket-instructblip")
+    if row is None or not (Path(__file__).parents[1] / "lens_plugins" / row.source / "config.json").is_file():
+        pytest.skip("pocket-instructblip is not in this checkout; `make pocket` trains it")
+    if not all((cache_folder() / name).is_dir() for name in LANGUAGE_MODELS):
+        pytest.skip("the language model is not in the cache; `lens-plugins doctor --fetch` fetches it")

@@ -1,4 +1,4 @@
-"""lens-plugins bench lens | pocket"""
+"""lens-plugins bench lens | host | pocket | seed"""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["app", "lens", "pocket"]
+__all__ = ["app", "host", "lens", "pocket", "seed"]
 
 app = typer.Typer(name="bench", no_args_is_help=True, help="Measure again what the documentation claims.")
+
+Repeats = Annotated[int, typer.Option(min=1, help="Counted calls of each; medians are shown.")]
+Threads = Annotated[int, typer.Option(min=1, help="That torch may use.")]
 
 
 @app.command()
 def lens(
     clouds: Annotated[int, typer.Option(min=1, help="Clouds in a batch.")] = 4,
     points: Annotated[int, typer.Option(min=512, help="Points of each cloud.")] = 8192,
-    repeats: Annotated[int, typer.Option(min=1, help="Counted calls of each; medians are shown.")] = 7,
-    threads: Annotated[int, typer.Option(min=1, help="That torch may use.")] = 2,
+    repeats: Repeats = 7,
+    threads: Threads = 2,
 ) -> None:
     """Time a lens beside the plain algorithm.
 
@@ -29,6 +32,25 @@ def lens(
     from ..bench.lens import run
 
     typer.echo(run(clouds, points, repeats, threads))
+
+
+@app.command()
+def host(
+    host: Annotated[str, typer.Option(metavar="ID", help="Which host answers.")] = "pocket-instructblip",
+    lens: Annotated[str, typer.Option(metavar="PATH", help="Which point-cloud lens.")] = "pocket-point-cloud",
+    requests: Annotated[int, typer.Option(min=1, help="In a batch.")] = 8,
+    repeats: Repeats = 5,
+    threads: Threads = 2,
+) -> None:
+    """Time a host: one by one and in batches.
+
+    \b
+    Example:
+      lens-plugins bench host
+    """
+    from ..bench.host import run
+
+    typer.echo(run(host, lens, requests=requests, repeats=repeats, threads=threads))
 
 
 @app.command()
@@ -46,3 +68,20 @@ def pocket(
     from ..bench.pocket import run
 
     run(host, lens, clouds=clouds, out=typer.echo, note=partial(typer.echo, err=True))
+
+
+@app.command()
+def seed(
+    host: Annotated[str, typer.Option(metavar="ID", help="Which SEED-LLaMA.")] = "pocket-seed-llama",
+    repeats: Repeats = 5,
+    threads: Threads = 2,
+) -> None:
+    """Time a SEED-LLaMA: tokenizer, language model and diffusion apart.
+
+    \b
+    Example:
+      lens-plugins bench seed --host AILab-CVC/seed-llama-8b-sft
+    """
+    from ..bench.seed import run
+
+    typer.echo(run(host, repeats=repeats, threads=threads))

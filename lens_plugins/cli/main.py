@@ -15,6 +15,7 @@ from .bench import app as bench_app
 from .caption import caption
 from .chat import chat
 from .doctor import doctor
+from .host import app as host_app
 from .imagine import imagine
 from .lens import app as lens_app
 from .noise import debugging, quieten
@@ -35,7 +36,7 @@ for command in (caption, ask, story, chat, doctor):
     app.command()(command)
 app.command(short_help="Make pictures of files.")(imagine)
 app.command(short_help="Align a lens to the frozen ViT of a host.")(train)
-for group in (lens_app, bench_app):
+for group in (lens_app, host_app, bench_app):
     app.add_typer(group)
 
 

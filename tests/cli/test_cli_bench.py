@@ -1,9 +1,23 @@
-from lens_plugins.bench import lens
+import pytest
+
+from lens_plugins.bench import host, lens, seed
+
+CASES = {  # module: words, arguments of its `run`
+    lens: ("lens --clouds 2 --points 512 --repeats 1 --threads 1", (2, 512, 1, 1), {}),
+    host: (
+        "host --host h --lens l --requests 3 --repeats 1 --threads 1",
+        ("h", "l"),
+        {"requests": 3, "repeats": 1, "threads": 1},
+    ),
+    seed: ("seed --host h --repeats 1 --threads 1", ("h",), {"repeats": 1, "threads": 1}),
+}
 
 
-def test_lens_prints_both_in_one_run(cli, monkeypatch):
+@pytest.mark.parametrize("module", CASES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_the_table_is_printed(cli, monkeypatch, module):
+    words, positional, named = CASES[module]
     asked = []
-    monkeypatch.setattr(lens, "run", lambda *numbers: asked.append(numbers) or "plain 2 s, ours 1 s")
-    ended = cli("bench", "lens", "--clouds", "2", "--points", "512", "--repeats", "1", "--threads", "1")
+    monkeypatch.setattr(module, "run", lambda *args, **options: asked.append((args, options)) or "plain 2 s, ours 1 s")
+    ended = cli("bench", *words.split())
     assert (ended.code, ended.out) == (0, "plain 2 s, ours 1 s\n")
-    assert asked == [(2, 512, 1, 1)]
+    assert asked == [(positional, named)]

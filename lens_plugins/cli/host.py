@@ -1,0 +1,103 @@
+"""lens-plugins host inspect | verify"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import DoesNotFit
+from .options import HostOptions, Json
+from .output import print_json, progress
+from .session import lens_sources
+
+if TYPE_CHECKING:
+    from ..hosts.inspect import HostReport, VerifyReport
+
+__all__ = ["app", "inspect", "verify"]
+
+app = typer.Typer(name="host", no_args_is_help=True, help="Look at hosts before loading them, and check them.")
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="A shipped host, a hub id or a folder.")]
+
+
+@app.command()
+def inspect(
+    host: Id,
+    dtype: Annotated[str | None, typer.Option(help="Precision to reckon with; float32 where not given.")] = None,
+    four_bit: Annotated[bool, typer.Option("--4bit", help="Language model in 4 bit.")] = False,
+    eight_bit: Annotated[bool, typer.Option("--8bit", help="Language model in 8 bit.")] = False,
+    json: Json = False,
+) -> None:
+    """Show what loading a host would fetch and the memory each part would need; fetches its configuration alone.
+
+    \b
+    Example:
+      lens-plugins host inspect Salesforce/instructblip-vicuna-7b --4bit
+    """
+    from ..hosts.inspect import inspect_host
+
+    quantization = HostOptions(four_bit=four_bit, eight_bit=eight_bit).quantization
+    with progress("reading the configuration"):
+        report = inspect_host(host, dtype=dtype, quantization=quantization)
+    if json:
+        print_json({**asdict(report), "bytes": report.bytes, "to_fetch": report.to_fetch})
+    else:
+        typer.echo("\n".join(_inspected(report)))
+
+
+@app.command()
+def verify(
+    host: Id,
+    lens: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODALITY=PATH", help="A lens to try; repeatable. Shipped hosts try their shipped ones."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Load a host, try lenses on it, and compare the digest of all its weights before and after.
+
+    The exit code is 2 where a lens does not fit or a weight has moved.
+
+    \b
+    Example:
+      lens-plugins host verify pocket-instructblip
+    """
+    from .. import load_lens
+    from ..hosts.inspect import verify_host
+
+    sources = lens_sources(HostOptions(host=host, lens=lens))
+    with progress("loading and digesting"):
+        report = verify_host(host, [load_lens(path, modality) for modality, path in sources.items()])
+    if json:
+        print_json({**asdict(report), "ok": report.ok})
+    else:
+        typer.echo("\n".join(_verified(report)))
+    raise typer.Exit(0 if report.ok else DoesNotFit.exit_code)
+
+
+def _inspected(report: HostReport) -> Iterator[str]:
+    precision = report.dtype + (f", language model in {report.quantization}" if report.quantization else "")
+    yield f"{report.source}: {report.kind} ({report.model_type}), {precision}"
+    for part in report.parts:
+        yield f"  {part.name:20} {part.parameters:>15,} parameters {_size(part.bytes):>10}"
+    yield f"  {'memory of weights':20} {'':>26} {_size(report.bytes):>10}"
+    for file in report.files:
+        yield f"  {'here' if file.here else 'to fetch':20} {file.name} {_size(file.bytes)}"
+    yield f"  {'to fetch in all':20} {_size(report.to_fetch)}"
+    yield from (f"! {warning}" for warning in report.warnings)
+
+
+def _verified(report: VerifyReport) -> Iterator[str]:
+    yield f"{report.name}: digest {report.digest}, {'unchanged' if report.stable else 'CHANGED'}"
+    for lens in report.lenses:
+        yield f"{' ' if lens.fits else '!'} {lens.modality}: {'fits' if lens.fits else lens.reason}"
+    yield from (f"! {warning}" for warning in report.warnings)
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return "size unknown"
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
