@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..catalog import HOSTS, LENSES, find_host, find_modality, modality_of_suffix
-from ..errors import InputError, LensPluginsError, Unsupported
+from ..errors import ConfigError, InputError, Unsupported
 from .options import HostOptions, pairs
 from .output import complain, progress
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..inputs import ModalityInput
     from ..lens.lens import Lens
 
-__all__ = ["Session", "file_names", "lens_sources"]
+__all__ = ["Session", "check_device", "file_names", "lens_sources"]
 
 
 class Session:
@@ -52,6 +52,7 @@ class Session:
             from .. import load_host
 
             options = self._options
+            check_device(options.device)
             with progress(f"loading {options.host}"):
                 self._host = load_host(
                     options.host, dtype=options.dtype, device_map=options.device, quantization=self._quantization
@@ -82,14 +83,17 @@ class Session:
         return replace(found, source=file)
 
     def read_each(self, files: Iterable[str]) -> tuple[list[ModalityInput], int]:
-        """Read what can be read and complain about the rest; returns the inputs and the highest exit code."""
+        """Read what can be read and complain about the rest; returns the inputs and the exit code so far.
+
+        Only what is wrong with a file is passed over: a host or lens that cannot be loaded ends the command.
+        """
         inputs, code = [], 0
         for file in files:
             try:
                 inputs.append(self.read(file))
-            except LensPluginsError as error:
+            except (InputError, Unsupported) as error:
                 complain(error)
-                code = max(code, error.exit_code)
+                code = error.exit_code
         return inputs, code
 
     def _lens(self, modality: str) -> Lens:
@@ -122,6 +126,28 @@ def lens_sources(options: HostOptions) -> dict[str, str]:
         find_modality(modality)
     shipped = {row.modality: row.id for row in LENSES if row.family == "pocket"} if _ships(options.host) else {}
     return {**shipped, **given}
+
+
+def check_device(device: str | None) -> None:
+    """Refuse a device that this machine does not have.
+
+    Raises:
+        ConfigError: says how many there are.
+    """
+    if device is None or device == "auto":
+        return
+    import torch
+
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {device} is no device; it may be cpu, cuda, cuda:1, mps or auto.") from error
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (wanted.index or 0) >= there.get(wanted.type, 1):
+        raise ConfigError(
+            f"--device {device} is not there: torch {torch.__version__} sees {there[wanted.type]} devices of the type "
+            f"{wanted.type} (lens-plugins doctor lists them); --device cpu works everywhere."
+        )
 
 
 def file_names(files: Sequence[str]) -> list[str]:

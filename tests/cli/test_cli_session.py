@@ -5,8 +5,8 @@ import pytest
 from lens_plugins.catalog import LensRow
 from lens_plugins.cli import session as module
 from lens_plugins.cli.options import HostOptions
-from lens_plugins.cli.session import Session, file_names, lens_sources
-from lens_plugins.errors import ConfigError, InputError, Unsupported
+from lens_plugins.cli.session import Session, check_device, file_names, lens_sources
+from lens_plugins.errors import CheckpointError, ConfigError, InputError, Unsupported
 
 
 @pytest.fixture
@@ -90,6 +90,27 @@ def test_each_is_read_and_the_rest_complained_about(options, small, capsys):
     assert [each.source for each in inputs] == [str(small / "piano.npy"), str(small / "chair.npy")]
     assert code == 2
     assert capsys.readouterr().err == "error: There is no file missing.ply; check its name and folder.\n"
+
+
+def test_a_host_that_cannot_be_loaded_is_no_fault_of_each_file(small):
+    with pytest.raises(CheckpointError, match=r"\./gone"):
+        Session(HostOptions(host="./gone")).read_each([str(small / "beach.jpg")] * 2)
+
+
+@pytest.mark.parametrize("device", [None, "auto", "cpu", "cuda", "cuda:1"])
+def test_devices_that_are_there(device, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    check_device(device)
+
+
+@pytest.mark.parametrize(
+    ("device", "sentence"),
+    [("cuda", "sees 0 devices of the type cuda"), ("cuda:3", "--device cuda:3 is not there"), ("banana", "no device")],
+)
+def test_devices_that_are_not_there(device, sentence, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(ConfigError, match=sentence):
+        check_device(device)
 
 
 def test_names_come_from_stdin_where_a_dash_stands(monkeypatch):
