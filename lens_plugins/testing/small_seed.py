@@ -90,7 +90,6 @@ def small_tokenizer(*, seed: int = 0) -> SeedTokenizer:
     """Random, yet of many codes: each picture has several, and different ones."""
     tokenizer = lively(SeedTokenizer.from_config(SEED_CONFIG), seed=seed)
     with torch.no_grad():
-        tokenizer.query_tokens.mul_(4)
         tokenizer.codebook.weight.mul_(4)  # as far apart as what is looked up
     return tokenizer
 
@@ -119,8 +118,25 @@ def small_unclip(folder: Path, *, embedding_width: int = SEED_CONFIG.embedding_w
     Args:
         folder: for the files of its text tokenizer.
     """
-    from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableUnCLIPImg2ImgPipeline, UNet2DConditionModel
+    from diffusers import DDIMScheduler, DDPMScheduler, StableUnCLIPImg2ImgPipeline
     from diffusers.pipelines.stable_diffusion import StableUnCLIPImageNormalizer
+
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        parts = _unet_vae_text(embedding_width)
+    return StableUnCLIPImg2ImgPipeline(
+        feature_extractor=None,
+        image_encoder=None,
+        image_normalizer=StableUnCLIPImageNormalizer(embedding_dim=embedding_width),
+        image_noising_scheduler=DDPMScheduler(),
+        tokenizer=_clip_tokenizer(folder),
+        scheduler=DDIMScheduler(),
+        **parts,
+    )
+
+
+def _unet_vae_text(embedding_width: int) -> dict[str, nn.Module]:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
     unet = UNet2DConditionModel(
@@ -144,20 +160,16 @@ def small_unclip(folder: Path, *, embedding_width: int = SEED_CONFIG.embedding_w
         sample_size=16,
     )
     text = CLIPTextConfig(
-        vocab_size=4, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+        vocab_size=4,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        bos_token_id=2,
+        eos_token_id=3,
+        pad_token_id=3,
     )
-    torch.manual_seed(0)
-    return StableUnCLIPImg2ImgPipeline(
-        feature_extractor=None,
-        image_encoder=None,
-        image_normalizer=StableUnCLIPImageNormalizer(embedding_dim=embedding_width),
-        image_noising_scheduler=DDPMScheduler(),
-        tokenizer=_clip_tokenizer(folder),
-        text_encoder=CLIPTextModel(text).eval(),
-        unet=unet.eval(),
-        scheduler=DDIMScheduler(),
-        vae=vae.eval(),
-    )
+    return {"unet": unet.eval(), "vae": vae.eval(), "text_encoder": CLIPTextModel(text).eval()}
 
 
 def _clip_tokenizer(folder: Path) -> Any:

@@ -143,7 +143,8 @@ class Quantizer(nn.Module):
             for name, weight in self.named_parameters():
                 norm = weight.ndim == 1 and not name.endswith("bias")
                 weight.normal_(float(norm), 0.1 if weight.ndim == 1 else 0.4, generator=generator)
-            self.query_tokens.mul_(4)
+            for name, weight in self.Qformer.named_parameters():
+                weight.mul_(0.3 if name.endswith("dense.weight") else 1)  # or all queries become one
             self.quantize.embedding.weight.mul_(4)  # as far apart as what is looked up, so that many codes occur
         self.requires_grad_(False).eval()
 
