@@ -101,38 +101,38 @@ def _uniform(g: torch.Generator, low: float, high: float, *shape: int) -> Tensor
 def _place(rgba: Tensor, size: int, g: torch.Generator) -> Tensor:
     """Random zoom, stretch, shift, small turn and mirror in one resampling; alpha 0 outside the picture."""
     b = len(rgba)
-    zoom = torch.exp(_uniform(g, -0.25, 0.45, b, 1))  # > 1: the object gets smaller
-    stretch = torch.exp(_uniform(g, -0.18, 0.18, b, 1))
-    angle = _uniform(g, -0.25, 0.25, b)
+    zoom = torch.exp(_uniform(g, -0.15, 0.3, b, 1))  # > 1: the object gets smaller
+    stretch = torch.exp(_uniform(g, -0.12, 0.12, b, 1))
+    angle = _uniform(g, -0.12, 0.12, b)
     mirror = torch.where(torch.rand(b, generator=g) < 0.5, -1.0, 1.0)
     turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(b, 2, 2)
     scale = torch.cat([zoom * stretch * mirror[:, None], zoom / stretch], 1)  # (B, 2)
-    shift = _uniform(g, -0.25, 0.25, b, 2)[..., None]
+    shift = _uniform(g, -0.15, 0.15, b, 2)[..., None]
     grid = F.affine_grid(torch.cat([turn * scale[:, None], shift], 2), [b, 4, size, size], align_corners=False)
     return F.grid_sample(rgba, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def _backgrounds(rgb: Tensor, alpha: Tensor, g: torch.Generator) -> Tensor:
-    """Even shade, gradient, or another picture of the batch blurred: (B, 3, S, S), a third of each."""
+    """Light even shade (half of them), any even shade, gradient, or another picture blurred: (B, 3, S, S)."""
     b, _, size, _ = rgb.shape
     corners = _uniform(g, 0, 1, b, 3, 2, 2) * _uniform(g, 0, 1, b, 1, 1, 1) + _uniform(g, 0, 1, b, 1, 1, 1)
     gradient = F.interpolate(corners.clamp(0, 1), size=(size, size), mode="bilinear", align_corners=True)
-    shade = torch.where(torch.rand(b, 1, generator=g) < 0.5, _uniform(g, 0.85, 1, b, 1), _uniform(g, 0, 1, b, 3))
-    even = shade[..., None, None].expand(b, 3, size, size)
+    light = _uniform(g, 0.85, 1, b, 1)[..., None, None].expand(b, 3, size, size)
+    even = _uniform(g, 0, 1, b, 3)[..., None, None].expand(b, 3, size, size)
     other = torch.randperm(b, generator=g)
-    seen = (rgb * alpha + even * (1 - alpha))[other]
-    blurred = F.interpolate(F.adaptive_avg_pool2d(seen, 9), size=(size, size), mode="bicubic", align_corners=False)
-    kind = torch.randint(3, (b, 1, 1, 1), generator=g)
-    return torch.where(kind == 0, even, torch.where(kind == 1, gradient, blurred.clamp(0, 1)))
+    seen = (rgb * alpha + light * (1 - alpha))[other]
+    blurred = F.interpolate(F.adaptive_avg_pool2d(seen, 9), size=(size, size), mode="bilinear", align_corners=False)
+    kind = torch.randint(6, (b, 1, 1, 1), generator=g)
+    return torch.where(kind < 3, light, torch.where(kind == 3, even, torch.where(kind == 4, gradient, blurred)))
 
 
 def _light(rgb: Tensor, g: torch.Generator) -> Tensor:
     """Brightness, contrast, colour balance, sometimes grey, sometimes noise."""
     b = len(rgb)
     mean = rgb.mean((2, 3), keepdim=True)
-    brightness = _uniform(g, 0.7, 1.3, b, 1, 1, 1) * _uniform(g, 0.92, 1.08, b, 3, 1, 1)
-    rgb = (rgb - mean) * _uniform(g, 0.6, 1.4, b, 1, 1, 1) + mean * brightness
-    grey = (torch.rand(b, 1, 1, 1, generator=g) < 0.15).float()
+    brightness = _uniform(g, 0.8, 1.2, b, 1, 1, 1) * _uniform(g, 0.95, 1.05, b, 3, 1, 1)
+    rgb = (rgb - mean) * _uniform(g, 0.75, 1.25, b, 1, 1, 1) + mean * brightness
+    grey = (torch.rand(b, 1, 1, 1, generator=g) < 0.1).float()
     rgb = rgb * (1 - grey) + rgb.mean(1, keepdim=True) * grey
-    noise = torch.randn(rgb.shape, generator=g) * _uniform(g, 0, 0.04, b, 1, 1, 1)
+    noise = torch.randn(rgb.shape, generator=g) * _uniform(g, -0.03, 0.02, b, 1, 1, 1).clamp(min=0)
     return (rgb + noise).clamp(0, 1)

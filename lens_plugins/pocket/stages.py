@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from .build import save_host, save_text_head
@@ -15,7 +16,7 @@ from .language_model import folder as language_model_folder
 from .lenses import train_point_cloud
 from .packs import Pictures
 from .qformer import Lessons, Pupil, build_model, qformer_tokenizer, train_language, train_words
-from .teacher import text_features
+from .teacher import picture_features, text_features
 from .vit import Labels, VitPupil, make_views, train_vit
 
 __all__ = ["PACKS", "Places", "STAGES"]
@@ -48,14 +49,15 @@ def make_data(places: Places) -> None:
 
 
 def make_teacher(places: Places) -> None:
-    """Composed views of the pictures, and what the image teacher sees in them."""
-    make_views(Pictures.open(places.packs), places.work / "views")
+    """Features of the image teacher for every picture."""
+    for pack in places.packs:
+        picture_features(pack)
 
 
 def make_vit(places: Places) -> None:
     """Stage one."""
-    pictures = Pictures.open(places.packs)
-    pupil = train_vit(pictures, make_views(pictures, places.work / "views"), text_features, places.vit)
+    teacher = np.concatenate([picture_features(pack) for pack in places.packs])
+    pupil = train_vit(Pictures.open(places.packs), teacher, text_features, places.vit)
     pupil.vit.half().float()  # rounded as it will ship, so that whatever follows meets the final ViT
     pupil.text_head.half().float()
     torch.save(pupil.state_dict(), places.vit / "final.pt")

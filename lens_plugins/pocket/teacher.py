@@ -18,10 +18,9 @@ from .._optional import require
 from .packs import Pictures, plain
 from .text_encoder import folder as text_encoder_folder
 
-__all__ = ["LOCAL_WIDTH", "TEACHER_WIDTH", "ImageTeacher", "picture_features", "text_features"]
+__all__ = ["TEACHER_WIDTH", "ImageTeacher", "picture_features", "text_features"]
 
 TEACHER_WIDTH = 1280
-LOCAL_WIDTH = 112
 _SIZE = 160
 _MEAN = torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
 _STD = torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1)
@@ -41,14 +40,6 @@ class ImageTeacher(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:  # (B, 3, S, S) in [0, 1] -> (B, 1280)
         return self.network.extract_features((rgb - _MEAN) / _STD).mean((2, 3))
-
-    def both(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, S, S) -> local features at stride 16 (B, 112, S/16, S/16), and what `forward` gives."""
-        local: list[Tensor] = []
-        last = [block for block in self.network._blocks if block._project_conv.out_channels == LOCAL_WIDTH][-1]
-        with last.register_forward_hook(lambda *seen: local.append(seen[2])):
-            pooled = self(rgb)
-        return local[0], pooled
 
 
 def picture_features(pack: Path, batch: int = 64) -> np.ndarray:

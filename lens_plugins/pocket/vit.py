@@ -1,10 +1,9 @@
 """Stage one of the pocket host: a small ViT of the EVA shape, taught by names, classes and an ImageNet network.
 
-Every patch learns the teacher's local features of its place and the class token the teacher's pooled ones, in the very
-view that the ViT sees, so unlabelled pictures count too; names pull the class token to their sentence embedding among
-all names (a frozen text tower's space, so that unseen words still land somewhere); catalogue classes add a plain
-classifier. Half of the patches are dropped for most of the training: it is quicker, and the blocks learn to read
-incomplete token sets.
+Every picture gives the teacher's features as a target, so unlabelled ones count too; names pull the class token to
+their sentence embedding among all names (a frozen text tower's space, so that unseen words still land somewhere);
+catalogue classes add a plain classifier. Half of the patches are dropped for most of the training: it is quicker, and
+the blocks learn to read incomplete token sets.
 """
 
 from __future__ import annotations
@@ -20,14 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .loop import Stage, run
-from .packs import Pictures, normalise, plain
-from .teacher import LOCAL_WIDTH, TEACHER_WIDTH
+from .packs import Pictures, compose, normalise, plain
+from .teacher import TEACHER_WIDTH
 from .views import Views
 
 __all__ = ["SIZE", "Labels", "VitPupil", "held_out", "make_views", "train_vit", "vit_config"]
 
 SIZE = 112
 UNNAMED = -100  # what cross-entropy passes over
+SHARES = {"sweethome": 0.62, "generated": 0.14, "emoji": 0.12, "stamps": 0.04, "clipart": 0.08}
 KEPT = 32  # patches that most of the training sees
 
 
@@ -62,7 +62,6 @@ class VitPupil(nn.Module):
         self.class_head = nn.Linear(width, classes)
         self.teacher_head = nn.Linear(width, TEACHER_WIDTH)
         self.patch_teacher_head = nn.Linear(width, TEACHER_WIDTH)
-        self.local_head = nn.Linear(width, LOCAL_WIDTH)
         self.log_scale = nn.Parameter(torch.tensor(3.0))
         self.register_buffer("names", names, persistent=False)
 
@@ -110,48 +109,49 @@ class Labels:
         names = sorted({row["name"] for row in rows if row["name"]} | set(classes))
         place = {name: i for i, name in enumerate(names)} | {None: UNNAMED}
         train = np.array([i for i, row in enumerate(rows) if row["split"] == "train"])
-        views = Counter(row["object"] for row in rows)
-        kinds = Counter({row["object"]: _kind(row) for row in rows}.values())
-        # objects are equal whatever their number of views; frequent classes are held back by a square root
-        weight = [1 / views[r["object"]] / kinds[_kind(r)] ** 0.5 for r in (rows[i] for i in train)]
+        weight = _weights([rows[i] for i in train])
         return cls(
             names,
             classes,
             torch.tensor([place[row["name"]] for row in rows]),
             torch.tensor([classes.index(row["class"]) if row["class"] else -1 for row in rows]),
             train,
-            np.array(weight) / sum(weight),
+            weight,
         )
 
 
-def _kind(row: dict) -> str:
-    """What a picture shares its turns with: its class, its name, or nothing."""
-    return row["class"] or row["name"] or row["object"]
+def _weights(rows: Sequence[dict]) -> np.ndarray:
+    """How often each picture is drawn: packs by `SHARES`; inside a pack objects are equal, whatever their number of
+    views, but that frequent classes are held back by a square root."""
+
+    def kind(row: dict) -> str:
+        return row["class"] or row["name"] or row["object"]
+
+    views = Counter(row["object"] for row in rows)
+    kinds = Counter({row["object"]: kind(row) for row in rows}.values())
+    raw = np.array([1 / views[row["object"]] / kinds[kind(row)] ** 0.5 for row in rows])
+    packs = np.array([row["pack"] for row in rows])
+    for pack in set(packs):
+        raw[packs == pack] *= SHARES[pack] / raw[packs == pack].sum()
+    return raw / raw.sum()
 
 
-def _loss(pupil: VitPupil, views: Views, labels: Labels, batch: int, drop_until: int):
-    sample = views.local[:2048].astype(np.float32)
-    mean, spread = torch.from_numpy(sample.mean((0, 1))), torch.from_numpy(sample.std((0, 1)) + 1e-3)
+def _loss(pupil: VitPupil, pictures: Pictures, labels: Labels, teacher: np.ndarray, batch: int, drop_until: int):
+    patches = (SIZE // pupil.vit.config.patch_size) ** 2
 
     def step(number: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([17, number])
-        rows = rng.integers(len(views.number), size=batch)
-        rgb, local, pooled = views.take(rows, rng.random(batch) < 0.5)
-        name, kind = labels.name_of[views.number[rows]], labels.class_of[views.number[rows]]
-        kept = torch.rand(local.shape[:2], generator=g).argsort(1)
-        kept = kept[:, :KEPT] if number < drop_until else kept
+        draw = np.random.default_rng([17, number]).choice(labels.train, batch, p=labels.weight)
+        rgb = compose(pictures.take(draw), SIZE, g)
+        goal = torch.from_numpy(teacher[draw].astype(np.float32))
+        kept = torch.rand(batch, patches, generator=g).argsort(1)[:, :KEPT]
         with torch.autocast("cpu", torch.bfloat16):
-            features = pupil.features(rgb, kept)
-            near = pupil.local_head(features[:, 1:])
-        cls, patches = features[:, 0].float(), features[:, 1:].float().mean(1)
-        wanted = ((local - mean) / spread).gather(1, kept[..., None].expand(-1, -1, local.shape[2]))
-        placed = F.smooth_l1_loss(near.float(), wanted)
-        taught = _apart(pupil.teacher_head(cls), pooled) + 0.5 * _apart(pupil.patch_teacher_head(patches), pooled)
-        named = F.cross_entropy(pupil.name_logits(cls), name, label_smoothing=0.05)
-        sorted_ = F.cross_entropy(pupil.class_head(cls), kind, ignore_index=-1, label_smoothing=0.1)
-        total = 4 * placed + 4 * taught + 0.7 * named + sorted_
-        numbers = {"local": placed, "teacher": taught, "name": named, "class": sorted_}
-        return total, {key: value.item() for key, value in numbers.items()}
+            features = pupil.features(rgb, kept if number < drop_until else None)
+        cls, mean = features[:, 0].float(), features[:, 1:].float().mean(1)
+        taught = _apart(pupil.teacher_head(cls), goal) + 0.5 * _apart(pupil.patch_teacher_head(mean), goal)
+        named = F.cross_entropy(pupil.name_logits(cls), labels.name_of[draw], label_smoothing=0.05)
+        sorted_ = F.cross_entropy(pupil.class_head(cls), labels.class_of[draw], ignore_index=-1, label_smoothing=0.1)
+        numbers = {"teacher": taught, "name": named, "class": sorted_}
+        return 4 * taught + 0.7 * named + sorted_, {key: value.item() for key, value in numbers.items()}
 
     return step
 
@@ -189,7 +189,7 @@ def held_out(rows: Sequence[dict], views: int = 4) -> list[int]:
 
 
 def make_views(pictures: Pictures, folder: Path, count: int = 40960) -> Views:
-    """The composed views of training pictures that stage one reads."""
+    """Composed views of training pictures, for the stage after this one."""
     labels = Labels.of(pictures.rows)
 
     def draw(batch: int, n: int) -> np.ndarray:
@@ -199,13 +199,17 @@ def make_views(pictures: Pictures, folder: Path, count: int = 40960) -> Views:
 
 
 def train_vit(
-    pictures: Pictures, views: Views, text_features, folder: Path, steps: int = 3000, batch: int = 64
+    pictures: Pictures, teacher: np.ndarray, text_features, folder: Path, steps: int = 3600, batch: int = 64
 ) -> VitPupil:
-    """Train stage one, or go on with it; the result holds the averaged weights."""
+    """Train stage one, or go on with it; the result holds the averaged weights.
+
+    `teacher` holds the image teacher's features of every picture, (N, 1280).
+    """
     labels = Labels.of(pictures.rows)
     torch.manual_seed(0)
     pupil = VitPupil(text_features(labels.names), len(labels.classes))
-    pupil.spread_patches(views.take(np.arange(512), np.zeros(512, bool))[0])
-    stage = Stage(steps=steps, lr=1e-3, warmup=150, check_every=250)
-    run(pupil, _loss(pupil, views, labels, batch, steps * 17 // 20), _check(pictures, labels), stage, folder)
+    pupil.spread_patches(compose(pictures.take(labels.train[::40]), SIZE, torch.Generator().manual_seed(0)))
+    loss = _loss(pupil, pictures, labels, teacher, batch, steps * 17 // 20)
+    stage = Stage(steps=steps, lr=1e-3, warmup=150, check_every=200)
+    run(pupil, loss, _check(pictures, labels), stage, folder)
     return pupil.eval()
