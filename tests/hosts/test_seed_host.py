@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 
@@ -281,14 +282,14 @@ def test_streaming_gives_the_text_without_pictures(host, picture):
         list(host.stream(picture, num_beams=2))
 
 
-def test_one_clip_of_a_recording_is_read(host):
-    from lens_plugins.inputs import read
-
+def test_one_clip_of_a_recording_is_read(host, tmp_path):
     host.plug(small_lens("audio"))
-    wave = np.random.default_rng(0).standard_normal(32000).astype(np.float32)
-    settings = host.lenses["audio"].config.input
-    assert read(wave, "audio", settings).tensor.shape[0] == settings.clips == 3
-    assert host.read(lp.ModalityInput("audio", torch.zeros(24, 128))).tensor.ndim == 2
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, 48000).astype(np.float32)
+    soundfile.write(tmp_path / "sea.wav", wave, 16000)
+    assert host.lenses["audio"].config.input.clips == 3
+    assert host.read(tmp_path / "sea.wav").tensor.shape == (24, 128)
+    assert host.read(tmp_path / "sea.wav", clips=3).tensor.shape == (3, 24, 128)
+    assert host.encode_codes(tmp_path / "sea.wav").shape == (1, 5)
 
 
 @pytest.mark.parametrize(
@@ -428,3 +429,18 @@ def test_a_quantised_language_model(folder, picture, quantization):
     assert torch.equal(host.encode_codes(picture), lp.load_host(folder).encode_codes(picture))
     reply = host.generate(picture, force_image=True, max_new_tokens=8, do_sample=False)
     assert len(reply.images) == 1
+
+
+def test_an_offloaded_language_model(folder, picture):
+    parts = ("model.embed_tokens", "model.layers.1", "model.norm", "model.rotary_emb", "lm_head")
+    host = lp.load_host(folder, device_map={**dict.fromkeys(parts, "cpu"), "model.layers.0": "disk"})
+    assert host.language_model.model.layers[0].mlp.up_proj.weight.is_meta
+    how = {"force_image": True, "seed": 1, "max_new_tokens": 9}
+    assert torch.equal(host.generate(picture, **how).codes, lp.load_host(folder).generate(picture, **how).codes)
+
+
+@pytest.mark.parametrize("cache", ["static", "dynamic"])
+def test_caches_write_the_same(host, picture, cache):
+    how = {"force_image": True, "do_sample": False, "max_new_tokens": 12, "seed": 0}
+    cached, plain = host.generate(picture, cache_implementation=cache, **how), host.generate(picture, **how)
+    assert (cached.text, cached.codes.tolist()) == (plain.text, plain.codes.tolist())

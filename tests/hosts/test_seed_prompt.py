@@ -1,11 +1,13 @@
+import json
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from lens_plugins.errors import CheckpointError, ConfigError, InputError
+from lens_plugins.hosts.seed_llama.loading import load_words
 from lens_plugins.hosts.seed_llama.prompt import STYLES, PromptStyle, place_pictures, style_of
-from lens_plugins.hosts.seed_llama.vocabulary import CodeVocabulary
+from lens_plugins.hosts.seed_llama.vocabulary import BEGIN, CODE, END, CodeVocabulary
 from lens_plugins.testing.small_seed import small_words
 
 HISTORY = [("<img>A</img>what is it", "a chair"), ("make it red", "<img>B</img>")]
@@ -135,3 +137,25 @@ def test_a_reply_cut_off_inside_a_picture_says_so(words, vocabulary, end):
 def test_codes_are_tensors_of_whole_numbers(words, vocabulary):
     (codes,) = vocabulary.read(ids(words, vocabulary.text([7, 8, 9])), words).parts
     assert codes.dtype == torch.int64
+
+
+@pytest.mark.parametrize("named", ["LlamaTokenizer", "SeedLlamaTokenizer"])
+def test_llamas_own_tokenizer_reads_and_writes_pictures(tmp_path, named):
+    from transformers import LlamaTokenizer
+
+    characters = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), "▁", *map(chr, range(33, 127))]
+    llama = LlamaTokenizer(vocab={token: n for n, token in enumerate(characters)}, merges=[])
+    llama.add_tokens([BEGIN, END, *(CODE.format(code) for code in range(4))])
+    llama.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, "tokenizer_class": named}))
+    words = load_words(tmp_path)
+    vocabulary = CodeVocabulary.of(words, codes=4, queries=2, source="it")
+    prompt = words.bos_token + STYLES["vicuna"].render(vocabulary.text([3, 0]) + "it")
+    tokens = words.convert_ids_to_tokens(ids(words, prompt))
+    picture = [BEGIN, "<img_00003>", "<img_00000>", END]
+    assert tokens == ["<s>", *"USER:▁", *picture, *"it", "<0x0A>", *"ASSISTANT:"]
+    written = vocabulary.read(ids(words, f"a b {vocabulary.text([1, 2])} c\nd</s>"), words)
+    assert written.parts[0] == "a b"
+    assert written.parts[1].tolist() == [1, 2]
+    assert written.parts[2] == "c\nd"
