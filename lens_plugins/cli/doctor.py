@@ -153,11 +153,7 @@ def _shipped() -> Iterator[Finding]:
     for row in (*HOSTS, *(lens for lens in LENSES if lens.family == "pocket")):
         if "/" not in row.id:  # neither a hub id nor on the hub
             there = (package / row.source / "config.json").is_file()
-            yield Finding(
-                row.id,
-                "is there" if there else "is not in this installation",
-                None if there else "Reinstall lens-plugins.",
-            )
+            yield Finding(row.id, "is there" if there else "is not in this installation")
 
 
 def _hub() -> Finding:
