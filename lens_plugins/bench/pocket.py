@@ -7,7 +7,6 @@ name from a picture, no lens can make it name.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -121,6 +120,10 @@ def _score(host: Host, name: str, cases: Iterable[tuple[Any, str]], note: Callab
     return Score(name, right, len(labels))
 
 
+def _silent(line: str) -> None:
+    """Where nobody wants to follow."""
+
+
 def describe_folder(host: Host, folder: Path) -> list[tuple[str, str]]:
     """What the host says of every point cloud and mesh in a folder: (file name, caption).
 
@@ -141,21 +144,28 @@ def run(
     lens: str = "pocket-point-cloud",
     *,
     clouds: Path | None = None,
-    out: Callable[[str], Any] = print,
-    note: Callable[[str], Any] = lambda line: print(line, file=sys.stderr),
-) -> list[Score]:
-    """Measure, print the table, and list what the host says of the clouds in a folder."""
+    note: Callable[[str], Any] = _silent,
+) -> str:
+    """Measure; returns the table, and what the host says of the clouds in a folder where one is given.
+
+    `note` is called with a line whenever a row is done.
+    """
     loaded, plugged = load_host(host), load_lens(lens)
     objects = open_heldout()
     scores = measure(loaded, plugged, objects, note)
     ceiling = scores[0].share
-    out(f"# {hardware()}; {len(objects)} held-out objects of {len({o.label for o in objects})} classes")
-    out("| asked about | names the class | of the ceiling |\n| --- | --- | --- |")
+    classes = len({o.label for o in objects})
+    lines = [
+        f"{len(objects)} held-out objects of {classes} classes; {hardware()}",
+        "",
+        "| asked about | names the class | of the ceiling |",
+        "| --- | --- | --- |",
+    ]
     for score in scores:
-        out(f"| {score.name} | {score.share:.1%} ({score.right} of {score.asked}) | {score.share / ceiling:.0%} |")
+        part = f"{score.share / ceiling:.0%}" if ceiling else "-"
+        lines.append(f"| {score.name} | {score.share:.1%} ({score.right} of {score.asked}) | {part} |")
     if clouds is not None:
         loaded.plug(plugged)
-        out("\n| file | what the host says |\n| --- | --- |")
-        for name, caption in describe_folder(loaded, clouds):
-            out(f"| {name} | {caption} |")
-    return scores
+        lines += ["", "| file | what the host says |", "| --- | --- |"]
+        lines += [f"| {name} | {caption} |" for name, caption in describe_folder(loaded, clouds)]
+    return "\n".join(lines)

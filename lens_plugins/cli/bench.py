@@ -67,7 +67,7 @@ def pocket(
     """
     from ..bench.pocket import run
 
-    run(host, lens, clouds=clouds, out=typer.echo, note=partial(typer.echo, err=True))
+    typer.echo(run(host, lens, clouds=clouds, note=partial(typer.echo, err=True)))
 
 
 @app.command()

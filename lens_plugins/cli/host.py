@@ -1,9 +1,10 @@
-"""lens-plugins host inspect | verify"""
+"""lens-plugins host inspect | verify | convert"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,9 +17,9 @@ from .session import lens_sources
 if TYPE_CHECKING:
     from ..hosts.inspect import HostReport, VerifyReport
 
-__all__ = ["app", "inspect", "verify"]
+__all__ = ["app", "convert", "inspect", "verify"]
 
-app = typer.Typer(name="host", no_args_is_help=True, help="Look at hosts before loading them, and check them.")
+app = typer.Typer(name="host", no_args_is_help=True, help="Look at hosts before loading them, check and convert them.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="A shipped host, a hub id or a folder.")]
 
@@ -76,6 +77,33 @@ def verify(
     else:
         typer.echo("\n".join(_verified(report)))
     raise typer.Exit(0 if report.ok else DoesNotFit.exit_code)
+
+
+@app.command()
+def convert(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the host.")],
+    vit: Annotated[Path, typer.Option(metavar="FILE", help="eva_vit_g.pth.")],
+    instructblip: Annotated[Path, typer.Option(metavar="FILE", help="The trimmed InstructBLIP or BLIP-2 file.")],
+    llm: Annotated[Path, typer.Option(metavar="FOLDER", help="The language model: Vicuna v1.1, FLAN-T5 or OPT.")],
+    qformer_tokenizer: Annotated[
+        str | None, typer.Option(metavar="ID", help="BERT's tokenizer: a folder or hub id; bert-base-uncased.")
+    ] = None,
+    vit_heads: Annotated[int, typer.Option(min=1, help="Attention heads of the ViT.")] = 16,
+    qformer_heads: Annotated[int, typer.Option(min=1, help="Attention heads of the Q-Former.")] = 12,
+) -> None:
+    """Convert LAVIS's three sources to one folder in transformers' layout, which `--host FOLDER` then reads.
+
+    \b
+    Example:
+      lens-plugins host convert my-host --vit eva_vit_g.pth --instructblip trimmed.pth --llm vicuna-7b-v1.1
+    """
+    from ..hosts.convert import convert_lavis
+
+    tokenizer = {} if qformer_tokenizer is None else {"qformer_tokenizer": qformer_tokenizer}
+    heads = {"vit_heads": vit_heads, "qformer_heads": qformer_heads}
+    with progress("converting"):
+        made = convert_lavis(folder, vit=vit, instructblip=instructblip, llm=llm, **tokenizer, **heads)
+    typer.echo(made)
 
 
 def _inspected(report: HostReport) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from math import isqrt
 from pathlib import Path
@@ -12,20 +13,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from ..keymap import KeyMap
 from .layouts import lavis
+from .loading import load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import Blip2ForConditionalGeneration, InstructBlipForConditionalGeneration
 
-__all__ = ["from_lavis", "from_seed", "read_state"]  # noqa: F822 - from_seed comes through __getattr__
+__all__ = ["convert_lavis", "from_lavis", "from_seed", "read_state"]  # noqa: F822 - from_seed comes through __getattr__
 
 log = logging.getLogger(__name__)
 
 _Source: TypeAlias = "tuple[KeyMap, dict[str, Tensor], str | os.PathLike[str]]"  # rows, tensors, where they are from
 
 LAVIS_NORM_EPS = 1e-5  # of ln_vision; the blocks have 1e-6
+_LLAMA_WORDS = 32000
+_QFORMER_TOKENIZER = "google-bert/bert-base-uncased"
 _VICUNA_V0_WORDS = 32001  # Vicuna v0 was trained with a [PAD]; v1.1 has LLaMA's own 32000
 
 
@@ -85,6 +89,58 @@ def from_lavis(
         ) from error
     state |= {f"language_model.{name}": tensor for name, tensor in language_model.state_dict().items()}
     return _build(config, state, sources, dtype)
+
+
+def convert_lavis(
+    folder: str | os.PathLike[str],
+    *,
+    vit: str | os.PathLike[str],
+    instructblip: str | os.PathLike[str],
+    llm: str | os.PathLike[str],
+    qformer_tokenizer: str | os.PathLike[str] = _QFORMER_TOKENIZER,
+    vit_heads: int = 16,
+    qformer_heads: int = 12,
+    dtype: torch.dtype = torch.float32,
+) -> Path:
+    """Write LAVIS's three sources as one folder that `load_host` reads, tokenizers included; whole or not at all.
+
+    Args:
+        folder: a new one.
+        qformer_tokenizer: folder or hub id of the BERT tokenizer that LAVIS adds ``[DEC]`` to; BLIP-2 needs none.
+
+    The other arguments, and what is raised for the weights, are those of `from_lavis`.
+
+    Raises:
+        ConfigError: `folder` holds something already.
+        CheckpointError: a source cannot be read, or does not go with the others.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is there already and not an empty folder; name a new one.")
+    words = _with_lavis_tokens(load_tokenizer(os.fspath(llm)))
+    model = from_lavis(
+        vit=vit, instructblip=instructblip, llm=llm, vit_heads=vit_heads, qformer_heads=qformer_heads, dtype=dtype
+    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        made = Path(scratch, "host")
+        model.save_pretrained(made)
+        words.save_pretrained(made)
+        if model.config.model_type == "instructblip":
+            questions = load_tokenizer(os.fspath(qformer_tokenizer))
+            questions.add_special_tokens({"bos_token": "[DEC]"})
+            questions.save_pretrained(made / "qformer_tokenizer")
+        os.replace(made, folder)
+    return folder
+
+
+def _with_lavis_tokens(tokenizer: Any) -> Any:
+    """LLaMA's tokenizer as LAVIS sets it up for Vicuna: [PAD] is id 32000, every other special token is ``</s>``."""
+    if len(tokenizer) == _LLAMA_WORDS:
+        end = "</s>"
+        tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+        tokenizer.add_special_tokens({"bos_token": end, "eos_token": end, "unk_token": end})
+    return tokenizer
 
 
 def read_state(path: str | os.PathLike[str], inner: str | None = None) -> dict[str, Tensor]:

@@ -8,8 +8,8 @@ from test_hosts_layouts import EXTRA, lavis_states
 from transformers import AutoConfig
 
 from lens_plugins import load_host
-from lens_plugins.errors import CheckpointError
-from lens_plugins.hosts.convert import from_lavis, read_state
+from lens_plugins.errors import CheckpointError, ConfigError
+from lens_plugins.hosts.convert import convert_lavis, from_lavis, read_state
 from lens_plugins.testing.small import small_host
 
 NAMES = ("instructblip-llama", "instructblip-t5", "blip2-opt", "blip2-t5")
@@ -152,3 +152,44 @@ def test_vicuna_v0_is_warned_of(files, caplog):
     with caplog.at_level(logging.WARNING):
         from_lavis(**sources, **HEADS)
     assert "32001 words, as Vicuna v0 has" in caplog.text
+
+
+@pytest.fixture
+def with_words(files, host_folder):
+    """`files`, the language model's folder with its tokenizer, and a BERT tokenizer beside."""
+
+    def write(name):
+        _, sources = files(name)
+        own = load_host(host_folder(name))
+        own.tokenizer.save_pretrained(sources["llm"])
+        questions = sources["llm"].parent / "bert"
+        if name.startswith("instructblip"):
+            own.qformer_tokenizer.save_pretrained(questions)
+        return own, sources, questions
+
+    return write
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_converted_folder_answers_as_the_converted_model_does(with_words, tmp_path, pixels, name):
+    own, sources, questions = with_words(name)
+    folder = convert_lavis(tmp_path / "host", **sources, qformer_tokenizer=questions, **HEADS)
+    loaded, direct = load_host(folder), load_host(from_lavis(**sources, **HEADS))
+    features = direct.vit.encode(direct.vit.embed_image(pixels))
+    assert torch.equal(loaded.vit.encode(loaded.vit.embed_image(pixels)), features)
+    assert loaded.tokenizer("what is this")["input_ids"] == own.tokenizer("what is this")["input_ids"]
+    if name.startswith("instructblip"):
+        assert loaded.qformer_tokenizer.bos_token == "[DEC]"
+
+
+def test_nothing_is_left_of_a_conversion_that_fails(with_words, tmp_path):
+    _, sources, _ = with_words("instructblip-llama")
+    with pytest.raises(CheckpointError, match="no-such-tokenizer"):
+        convert_lavis(tmp_path / "host", **sources, qformer_tokenizer=tmp_path / "no-such-tokenizer", **HEADS)
+    assert not list(tmp_path.glob("*host*"))
+
+
+def test_a_folder_in_use_is_refused_before_anything_is_read(tmp_path):
+    (tmp_path / "mine").touch()
+    with pytest.raises(ConfigError, match="not an empty folder"):
+        convert_lavis(tmp_path, vit="absent", instructblip="absent", llm="absent")
