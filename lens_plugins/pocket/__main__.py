@@ -3,7 +3,8 @@
     python -m lens_plugins.pocket all --work pocket-build
     python -m lens_plugins.pocket vit --work pocket-build     # one stage; goes on where it stopped
 
-Stages, in the order of the paper: data, teacher, vit, words, language (the host, then frozen for good), lens.
+Stages, in the order of the paper: data, teacher, probe (the alternative, to compare with), vit, words, language (the
+host is then frozen for good), lens.
 """
 
 from __future__ import annotations

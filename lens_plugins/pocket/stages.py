@@ -15,6 +15,7 @@ from .heldout import write_heldout
 from .language_model import folder as language_model_folder
 from .lenses import train_point_cloud
 from .packs import Pictures
+from .probe import write_probe
 from .qformer import Lessons, Pupil, build_model, qformer_tokenizer, train_language, train_words
 from .teacher import picture_features, text_features
 from .vit import Labels, VitPupil, make_views, train_vit
@@ -52,6 +53,11 @@ def make_teacher(places: Places) -> None:
     """Features of the image teacher for every picture."""
     for pack in places.packs:
         picture_features(pack)
+
+
+def make_probe(places: Places) -> None:
+    """The alternative that the figures stand beside."""
+    write_probe(places.work / "pack" / "sweethome", places.work / "probe.json")
 
 
 def make_vit(places: Places) -> None:
@@ -112,6 +118,7 @@ def _second_stage(places: Places) -> tuple[torch.nn.Module, Pupil, Lessons]:
 STAGES: dict[str, Callable[[Places], None]] = {
     "data": make_data,
     "teacher": make_teacher,
+    "probe": make_probe,
     "vit": make_vit,
     "words": make_words,
     "language": make_language,

@@ -42,7 +42,7 @@ class Views:
             for first in range(0, count, batch):
                 rows = slice(first, min(first + batch, count))
                 number[rows] = draw(first // batch, rows.stop - first)
-                views = compose(pictures.take(number[rows]), size, torch.Generator().manual_seed(first))
+                views = compose(pictures.take(number[rows]), size, torch.Generator().manual_seed(first), 0.3)
                 rgb[rows] = (views * 255).round().byte().permute(0, 2, 3, 1).numpy()
             os.replace(scratch, folder)
         return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("rgb", "number")))

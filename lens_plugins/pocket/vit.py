@@ -28,6 +28,7 @@ __all__ = ["SIZE", "Labels", "VitPupil", "held_out", "make_views", "train_vit", 
 SIZE = 112
 UNNAMED = -100  # what cross-entropy passes over
 SHARES = {"sweethome": 0.62, "generated": 0.14, "emoji": 0.12, "stamps": 0.04, "clipart": 0.08}
+WILD = 0.5  # share of wild views towards the end
 KEPT = 32  # patches that most of the training sees
 
 
@@ -64,19 +65,6 @@ class VitPupil(nn.Module):
         self.patch_teacher_head = nn.Linear(width, TEACHER_WIDTH)
         self.log_scale = nn.Parameter(torch.tensor(3.0))
         self.register_buffer("names", names, persistent=False)
-
-    @torch.no_grad()
-    def spread_patches(self, rgb: Tensor) -> None:
-        """Start the patch embedding at the principal components of real patches, whitened."""
-        size = self.vit.config.patch_size
-        patches = F.unfold(normalise(rgb), size, stride=size).transpose(1, 2).flatten(0, 1)  # (B*N, 3*p*p)
-        mean = patches.mean(0)
-        spread, axes = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
-        width = self.vit.config.hidden_size
-        rows = axes[:, -width:].T / (spread[-width:, None].sqrt() + 0.05)
-        embedding = self.vit.embeddings.patch_embedding
-        embedding.weight.copy_(0.3 * rows.view_as(embedding.weight))
-        embedding.bias.copy_(-0.3 * rows @ mean)
 
     def features(self, rgb: Tensor, kept: Tensor | None = None) -> Tensor:
         """(B, 3, S, S) in [0, 1] -> (B, 1 + n, D) after the final norm; `kept` (B, n) patches, or all."""
@@ -136,16 +124,16 @@ def _weights(rows: Sequence[dict]) -> np.ndarray:
     return raw / raw.sum()
 
 
-def _loss(pupil: VitPupil, pictures: Pictures, labels: Labels, teacher: np.ndarray, batch: int, drop_until: int):
+def _loss(pupil: VitPupil, pictures: Pictures, labels: Labels, teacher: np.ndarray, batch: int, steps: int):
     patches = (SIZE // pupil.vit.config.patch_size) ** 2
 
     def step(number: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         draw = np.random.default_rng([17, number]).choice(labels.train, batch, p=labels.weight)
-        rgb = compose(pictures.take(draw), SIZE, g)
+        rgb = compose(pictures.take(draw), SIZE, g, WILD * max(0.0, 2 * number / steps - 0.8))
         goal = torch.from_numpy(teacher[draw].astype(np.float32))
         kept = torch.rand(batch, patches, generator=g).argsort(1)[:, :KEPT]
         with torch.autocast("cpu", torch.bfloat16):
-            features = pupil.features(rgb, kept if number < drop_until else None)
+            features = pupil.features(rgb, kept if number < 0.85 * steps else None)
         cls, mean = features[:, 0].float(), features[:, 1:].float().mean(1)
         taught = _apart(pupil.teacher_head(cls), goal) + 0.5 * _apart(pupil.patch_teacher_head(mean), goal)
         named = F.cross_entropy(pupil.name_logits(cls), labels.name_of[draw], label_smoothing=0.05)
@@ -199,7 +187,7 @@ def make_views(pictures: Pictures, folder: Path, count: int = 40960) -> Views:
 
 
 def train_vit(
-    pictures: Pictures, teacher: np.ndarray, text_features, folder: Path, steps: int = 3600, batch: int = 64
+    pictures: Pictures, teacher: np.ndarray, text_features, folder: Path, steps: int = 3000, batch: int = 64
 ) -> VitPupil:
     """Train stage one, or go on with it; the result holds the averaged weights.
 
@@ -208,8 +196,7 @@ def train_vit(
     labels = Labels.of(pictures.rows)
     torch.manual_seed(0)
     pupil = VitPupil(text_features(labels.names), len(labels.classes))
-    pupil.spread_patches(compose(pictures.take(labels.train[::40]), SIZE, torch.Generator().manual_seed(0)))
-    loss = _loss(pupil, pictures, labels, teacher, batch, steps * 17 // 20)
-    stage = Stage(steps=steps, lr=1e-3, warmup=150, check_every=200)
+    loss = _loss(pupil, pictures, labels, teacher, batch, steps)
+    stage = Stage(steps=steps, lr=4e-4, warmup=100, check_every=200)
     run(pupil, loss, _check(pictures, labels), stage, folder)
     return pupil.eval()

@@ -61,7 +61,7 @@ def test_plain_shows_the_shade_where_nothing_is():
 
 def test_composed_views_follow_the_generator():
     rgba = torch.rand(4, 4, 128, 128)
-    one, same, other = (compose(rgba, 112, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    one, same, other = (compose(rgba, 112, torch.Generator().manual_seed(seed), 1.0) for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.allclose(one, other)
     assert one.shape == (4, 3, 112, 112)
