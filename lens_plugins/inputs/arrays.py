@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .files import check_file
+from .files import check_file, parsing
 
 __all__ = ["ARRAY_SUFFIXES", "MAX_VALUES", "Array", "as_array", "load_array"]
 
@@ -36,8 +36,9 @@ def load_array(path: Path, keys: Sequence[str] = ()) -> Array:
             `MAX_VALUES`, or leaves open which array is meant.
     """
     check_file(path, _MAX_BYTES)
-    load = {".npy": _load_npy, ".npz": _load_npz, ".pt": _load_pt}[path.suffix.lower()]
-    return load(path, keys)
+    suffix = path.suffix.lower()
+    with parsing(str(path), f"{suffix} file of numbers"):
+        return {".npy": _load_npy, ".npz": _load_npz, ".pt": _load_pt}[suffix](path, keys)
 
 
 def as_array(data: Array, name: str) -> np.ndarray:
@@ -72,24 +73,18 @@ def _load_npy(path: Path, keys: Sequence[str]) -> np.ndarray:
     with path.open("rb") as file:
         if file.read(6) != b"\x93NUMPY":
             raise InputError(f"{path} is not a .npy file (numpy's signature is missing); save it with numpy.save.")
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # compares the declared size with the file's
-    except (ValueError, OSError, EOFError, MemoryError, OverflowError) as error:
-        raise InputError(f"{path} is not a whole .npy file of numbers ({error}); save it again.") from error
+    return np.load(path, mmap_mode="r", allow_pickle=False)  # compares the declared size with the file's
 
 
 def _load_npz(path: Path, keys: Sequence[str]) -> np.ndarray:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check_sizes(archive, path)
-            names = [info.filename for info in archive.infolist()]
-            member = _pick(path, [n.removesuffix(".npy") for n in names if n.endswith(".npy")], keys) + ".npy"
-            with archive.open(member) as file:
-                _check_member(file, archive.getinfo(member).file_size, path, member)
-            with archive.open(member) as file:
-                return np.lib.format.read_array(file, allow_pickle=False)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OSError, EOFError, MemoryError) as error:
-        raise InputError(f"{path} is not a whole .npz file of numbers ({error}); save it with numpy.savez.") from error
+    with zipfile.ZipFile(path) as archive:
+        _check_sizes(archive, path)
+        names = [info.filename.removesuffix(".npy") for info in archive.infolist() if info.filename.endswith(".npy")]
+        member = _pick(path, names, keys) + ".npy"
+        with archive.open(member) as file:
+            _check_member(file, archive.getinfo(member).file_size, path, member)
+        with archive.open(member) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
@@ -113,11 +108,11 @@ def _load_pt(path: Path, keys: Sequence[str]) -> Tensor:
     # the older format of torch.save allocates whatever its pickle declares; the zip format can be measured first
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path} is not a tensor file (a pickle is not read); save the tensor with torch.save.")
+    with zipfile.ZipFile(path) as archive:
+        _check_sizes(archive, path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            _check_sizes(archive, path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, UnpicklingError, RuntimeError, ValueError, KeyError, OSError, MemoryError) as error:
+    except UnpicklingError as error:  # its message advises to switch the protection off
         raise InputError(f"{path} is damaged or holds more than tensors; save one tensor in it.") from error
     if isinstance(content, dict):
         content = content[_pick(path, [str(key) for key, value in content.items() if isinstance(value, Tensor)], keys)]

@@ -15,7 +15,7 @@ from ..errors import InputError
 from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
 from .base import ModalityInput, Payload
 from .fbank import fbank
-from .files import check_file
+from .files import check_file, parsing
 
 __all__ = ["MAX_SECONDS", "AudioSettings", "read"]
 
@@ -88,12 +88,10 @@ def _read_file(path: Path) -> tuple[np.ndarray, int]:  # (S, channels) float32, 
     import soundfile
 
     check_file(path)
-    try:
+    with parsing(str(path), "sound file", cure="give wav, flac, ogg or mp3"):
         info = soundfile.info(str(path))
         _check_info(info, path)
         samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError, OSError, MemoryError) as error:
-        raise InputError(f"{path} is damaged or no sound file; give wav, flac, ogg or mp3.") from error
     if len(samples) < info.frames:
         raise InputError(f"{path} declares {info.frames} samples but has {len(samples)}; it is truncated.")
     return as_array(samples, str(path)), rate

@@ -16,7 +16,7 @@ from .._optional import require
 from ..errors import InputError
 from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
 from .base import ModalityInput, Payload
-from .files import check_file
+from .files import check_file, parsing
 from .pictures import MAX_PIXELS, centre_crop, normalise, open_picture, resize_shorter_side
 
 __all__ = ["KINECT_FOCAL", "DepthSettings", "read"]
@@ -118,14 +118,12 @@ def _plane(values: np.ndarray, name: str) -> np.ndarray:  # (H, W), (1, H, W) or
 def _read_exr(path: Path) -> np.ndarray:  # (H, W)
     openexr = require("OpenEXR", extra="exr", purpose="Reading .exr files")
     check_file(path)
-    try:
+    with parsing(str(path), ".exr file"):
         declared = sum(_exr_values(part.header) for part in openexr.File(str(path), header_only=True).parts)
         if declared > MAX_VALUES:
             raise InputError(f"{path} declares {declared} values; at most {MAX_VALUES} are read.")
         parts = openexr.File(str(path), separate_channels=True).parts
         channels = {channel: part.channels[channel].pixels for part in parts for channel in part.channels}
-    except (RuntimeError, ValueError, TypeError, KeyError, OSError, MemoryError) as error:
-        raise InputError(f"{path} is not a whole .exr file ({error}); save it again.") from error
     if not channels:
         raise InputError(f"{path} is truncated: none of its channels can be read; save it again.")
     return channels[_depth_channel(list(channels), path)]

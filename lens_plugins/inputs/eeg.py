@@ -17,7 +17,7 @@ from .._config import FrozenConfig
 from ..errors import InputError
 from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
 from .base import ModalityInput, Payload
-from .files import check_file, read_bytes
+from .files import check_file, parsing, read_bytes
 
 __all__ = ["BAND_HZ", "EegSettings", "read"]
 
@@ -94,23 +94,15 @@ def _read_recording(path: Path, settings: EegSettings) -> np.ndarray:  # -> (C, 
         ".fif": mne.io.read_raw_fif,
         ".set": mne.io.read_raw_eeglab,
     }
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about naming conventions, and annotations that we do not use
-            raw = readers[path.suffix.lower()](path, preload=False, verbose="ERROR")
-            picks = mne.pick_types(raw.info, meg=False, eeg=True, exclude=())
-            _check_recording(raw, len(picks), settings, path)
-            rate = raw.info["sfreq"]
-            data = raw.get_data(picks=picks, stop=min(raw.n_times, round(_READ_SECONDS * rate)), verbose="ERROR")
-    except InputError:
-        raise
-    except Exception as error:  # mne raises whatever its parsers meet
-        raise InputError(
-            f"{path} is not a whole {path.suffix} recording ({type(error).__name__}: {error}); save it again."
-        ) from error
-    data = (
-        data * 1e6 if np.abs(data).max(initial=0) < _LARGEST_VOLTS else data
-    )  # mne gives volts where the file says so
+    with parsing(str(path), f"{path.suffix} recording"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about naming conventions, and annotations that we do not use
+        raw = readers[path.suffix.lower()](path, preload=False, verbose="ERROR")
+        picks = mne.pick_types(raw.info, meg=False, eeg=True, exclude=())
+        _check_recording(raw, len(picks), settings, path)
+        rate = raw.info["sfreq"]
+        data = raw.get_data(picks=picks, stop=min(raw.n_times, round(_READ_SECONDS * rate)), verbose="ERROR")
+    if np.abs(data).max(initial=0) < _LARGEST_VOLTS:  # mne gives volts where the file says so
+        data = data * 1e6
     return _resample(data, rate, settings.sample_rate)
 
 

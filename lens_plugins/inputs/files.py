@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, LensPluginsError
 
-__all__ = ["MAX_FILE_BYTES", "check_file", "read_bytes"]
+__all__ = ["MAX_FILE_BYTES", "check_file", "parsing", "read_bytes"]
 
 MAX_FILE_BYTES = 512 * 2**20
 
@@ -48,3 +50,19 @@ def read_bytes(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     check_file(path, max_bytes)
     with path.open("rb") as file:
         return file.read(max_bytes)
+
+
+@contextmanager
+def parsing(name: str, kind: str, cure: str = "save it again") -> Iterator[None]:
+    """Whatever a library's parser raises on a damaged file becomes one `InputError`; our own errors pass.
+
+    Parsers raise all sorts of things on bytes that they did not foresee (tokenize.TokenError from numpy,
+    AssertionError from trimesh), so nothing narrower than Exception holds.
+    """
+    try:
+        yield
+    except LensPluginsError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        raise InputError(f"{name} is not a whole {kind} ({reason}); {cure}.") from error

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from ..errors import InputError
-from .files import read_bytes
+from .files import parsing, read_bytes
 
 if TYPE_CHECKING:
     from trimesh import Scene
@@ -40,16 +40,10 @@ def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     content = read_bytes(path)
     resolver = _check_declared(content, path)
-    try:
+    with parsing(str(path), f"{path.suffix} file"):
         scene = _load(content, resolver, path.suffix[1:].lower())
         triangles = _joined(_world_triangles(scene, path), (0, 3, 3))
         points = np.zeros((0, 3)) if len(triangles) else _joined(_world_points(scene), (0, 3))
-    except InputError:
-        raise
-    except Exception as error:  # trimesh raises whatever its parsers and its scene graph (a cycle) meet
-        raise InputError(
-            f"{path} is not a whole {path.suffix} file ({type(error).__name__}: {error}); save it again."
-        ) from error
     if not len(triangles) and not len(points):
         raise InputError(f"{path} holds no triangles and no points; it is empty or truncated.")
     _check_complete(content, points, path)
@@ -130,11 +124,9 @@ def _check_declared(content: bytes, path: Path) -> Mapping[str, bytes]:
     if suffix not in (".glb", ".gltf"):
         return {}
     tree = _gltf_tree(content, path)
-    try:
+    with parsing(str(path), f"{path.suffix} file"):
         counts = [int(accessor["count"]) for accessor in tree.get("accessors", [])]
         uris = [str(buffer["uri"]) for buffer in tree.get("buffers", []) if "uri" in buffer]
-    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(f"{path} has a wrong glTF header ({error!r}); save it again.") from error
     if sum(counts) > 12 * MAX_TRIANGLES:
         raise InputError(
             f"{path} declares {sum(counts)} values in its accessors; at most {12 * MAX_TRIANGLES} are read."
@@ -163,10 +155,8 @@ def _gltf_tree(content: bytes, path: Path) -> dict[str, Any]:
             raise InputError(f"{path} is not a .glb file: it does not start with glTF.")
         (length,) = struct.unpack_from("<I", content, 12)
         content = content[20 : 20 + length]
-    try:
+    with parsing(str(path), f"{path.suffix} file"):
         tree = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not a whole {path.suffix} file ({error}); save it again.") from error
     if not isinstance(tree, dict):
         raise InputError(f"{path} is not a {path.suffix} file: its JSON is a {type(tree).__name__}, not an object.")
     return tree

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from io import BytesIO
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from torch.nn import functional
 
 from ..errors import InputError
 from .arrays import ARRAY_SUFFIXES, as_array, load_array
-from .files import read_bytes
+from .files import parsing, read_bytes
 
 __all__ = [
     "CLIP_MEAN",
@@ -40,8 +39,16 @@ def open_picture(source: Path | Image.Image, name: str) -> Image.Image:
     Raises:
         InputError: not a picture in a format we read, too large, or damaged.
     """
-    try:
-        image = source if isinstance(source, Image.Image) else Image.open(BytesIO(read_bytes(source)), formats=_FORMATS)
+    with parsing(name, "picture"):
+        try:
+            given = isinstance(source, Image.Image)
+            image = source if given else Image.open(BytesIO(read_bytes(source)), formats=_FORMATS)
+        except UnidentifiedImageError as error:
+            raise InputError(f"{name} is not a picture; give one of {', '.join(_FORMATS)}.") from error
+        except Image.DecompressionBombError as error:
+            raise InputError(
+                f"{name} is too large a picture ({error}); at most {MAX_PIXELS} pixels are read."
+            ) from error
         width, height = image.size
         if not 0 < width * height <= MAX_PIXELS:
             raise InputError(
@@ -49,12 +56,6 @@ def open_picture(source: Path | Image.Image, name: str) -> Image.Image:
             )
         image.load()
         return ImageOps.exif_transpose(image)
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{name} is too large a picture ({error}); at most {MAX_PIXELS} pixels are read.") from error
-    except UnidentifiedImageError as error:
-        raise InputError(f"{name} is not a picture; give one of {', '.join(_FORMATS)}.") from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error) as error:
-        raise InputError(f"{name} is a damaged or truncated picture ({error}); save it again.") from error
 
 
 def pixels(source: Path | np.ndarray | Tensor | Image.Image, name: str) -> np.ndarray:

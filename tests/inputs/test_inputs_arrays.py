@@ -70,6 +70,7 @@ def test_nothing_is_unpickled(tmp_path, file):
         (npy("(4, 3)", body=VALUES.tobytes()), "not a whole .npy file"),
         (npy("(2, 3)", "|O"), "not a whole .npy file"),
         (b"\x93NUMPY", "not a whole .npy file"),
+        (npy("(2, 3"), "not a whole .npy file"),  # numpy's header parser raises tokenize.TokenError
         (b"PK\x03\x04" + bytes(40), "signature is missing"),
     ],
 )

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from lens_plugins.errors import InputError
-from lens_plugins.inputs.files import check_file, read_bytes
+from lens_plugins.errors import InputError, MissingDependency
+from lens_plugins.inputs.files import check_file, parsing, read_bytes
 
 
 def test_content_and_size(tmp_path):
@@ -49,3 +49,18 @@ def test_no_permission(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match=r"a may not be read; give yourself permission"):
         check_file(tmp_path / "a")
+
+
+def test_whatever_a_parser_raises_becomes_one_line():
+    with (
+        pytest.raises(InputError, match=r"^a\.x is not a whole \.x file \(first line\); save it again\.$"),
+        parsing("a.x", ".x file"),
+    ):
+        raise AssertionError("first line.\nsecond line")
+    with pytest.raises(InputError, match=r"\(EOFError\); mend it"), parsing("a.x", ".x file", "mend it"):
+        raise EOFError
+
+
+def test_our_own_errors_pass_through_a_parser():
+    with pytest.raises(MissingDependency, match=r"^ours$"), parsing("a.x", ".x file"):
+        raise MissingDependency("ours")

@@ -160,8 +160,8 @@ BAD = [
     ("nan.wav", nan_wav, "80000 of 80000 values"),
     ("many.wav", lambda path: wav(path, np.zeros((16_000, 9))), "9 channels; at most 8"),
     ("slow.wav", lambda path: wav(path, np.zeros(16_000), 100), "100 Hz; it must be 4000 to 192000"),
-    ("text.mp3", text("not a sound" * 50), "no sound file"),
-    ("zip.ogg", archive, "no sound file"),
+    ("text.mp3", text("not a sound" * 50), "not a whole sound file"),
+    ("zip.ogg", archive, "not a whole sound file"),
     ("audio:rows.npy", array(np.zeros((9, 16_000))), "shape (9, 16000)"),
     # EEG
     ("text.edf", text("x" * 300), "not a whole .edf"),
