@@ -12,6 +12,9 @@ import torch
 from PIL import Image
 
 from ..splice import FrozenViT, freeze, vit_from_tower
+from ..train import TrainConfig, lens_config_for, train_lens
+from ..train.augment import PointCloudAugment
+from ..train.towers import load_text_tower
 from .packs import Pictures, plain
 from .text_encoder import folder as text_encoder_folder
 from .vit import SIZE
@@ -19,34 +22,55 @@ from .vit import SIZE
 __all__ = ["point_cloud_pairs", "train_point_cloud"]
 
 VIEWS = 8  # pictures of each object that anchor its cloud
+POINTS = 1024  # that the lens reads
+SMALL = {"group_size": 16}  # half the neighbourhood of the released lens, for a CPU
 
 
-def train_point_cloud(work: Path, target: Path, steps: int = 1500, batch: int = 64) -> None:
-    """Align the point cloud lens and write it to ``target/lens-point-cloud`` in float16."""
-    from ..train import TrainConfig, train_lens
-    from ..train.towers import load_text_tower
+def train_point_cloud(work: Path, target: Path) -> None:
+    """Align the point cloud lens and write it to ``target/lens-point-cloud`` in float16.
 
+    Two runs of the public training call: clouds as they are, in any heading; then, from there, clouds as they come from
+    elsewhere (other up axis, noise, missing sides, few points).
+    """
+    vit = pocket_vit(target / "instructblip")
+    head = target / "instructblip" / "text_head" / "text_head.safetensors"
+    tame = PointCloudAugment(points=POINTS, tilt_degrees=3, swap_up=0, jitter=0.005, half_space=0, scan=0, outliers=0)
+    lens = _align(work, "tame", "point_cloud", vit, head, tame, steps=450, lr=1e-3)
+    lens = _align(work, "wild", lens, vit, head, PointCloudAugment(points=POINTS), steps=450, lr=5e-4)
+    save_small(lens, target / "lens-point-cloud")
+
+
+def _align(
+    work: Path, name: str, lens: Any, vit: FrozenViT, head: Path, augmentation: Any, *, steps: int, lr: float
+) -> Any:
+    """One run; goes on where it stopped."""
+    output = work / f"lens-point-cloud-{name}"
+    config = TrainConfig(
+        steps=steps,
+        batch_size=64,
+        lr=lr,
+        weight_decay=0.05,
+        warmup_steps=50,
+        text_weight=1.0,
+        regression_weight=2.0,
+        ema=0.98,
+        precision="bf16",
+        validate_every=150,
+        checkpoint_every=75,
+    )
     done = train_lens(
         point_cloud_pairs(work),
-        vit=pocket_vit(target / "instructblip"),
-        lens="point_cloud",
-        output=work / "lens-point-cloud",
-        config=TrainConfig(
-            steps=steps,
-            batch_size=batch,
-            lr=1e-3,
-            weight_decay=0.05,
-            regression_weight=4.0,
-            ema=0.99,
-            precision="bf16",
-            validate_every=250,
-            checkpoint_every=250,
-        ),
+        vit=vit,
+        lens=lens_config_for("point_cloud", vit, SMALL) if isinstance(lens, str) else lens,
+        output=output,
+        config=config,
         text_tower=load_text_tower(text_encoder_folder()),
-        text_head=target / "instructblip" / "text_head" / "text_head.safetensors",
-        resume=(work / "lens-point-cloud" / "checkpoint.pt").exists(),
+        text_head=head,
+        augmentation=augmentation,
+        cache=work / "anchors",
+        resume=(output / "checkpoint.pt").exists(),
     )
-    save_small(done.lens, target / "lens-point-cloud")
+    return done.lens
 
 
 def save_small(lens: Any, folder: Path) -> None:

@@ -198,7 +198,7 @@ def _word_loss(pupil: Pupil, words: _Words, prefix: Tensor, answers: Sequence[st
     return (named * weight).sum() / weight.sum(), near
 
 
-def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 1500, batch: int = 128) -> dict[str, float]:
+def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 900, batch: int = 128) -> dict[str, float]:
     """The warm start: each query becomes the embedding of the answer's token at its place."""
     words = _Words(all_texts(lessons.pictures.rows), pupil.tokenizers[1], pupil.frozen[1])
 
@@ -211,7 +211,7 @@ def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 1500,
     return run(pupil, loss, _check(words, lessons.pictures), stage, folder)
 
 
-def train_language(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 300, batch: int = 24) -> dict[str, float]:
+def train_language(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 220, batch: int = 24) -> dict[str, float]:
     """The answer's likelihood under the frozen language model, the warm start's loss kept beside it."""
     tokenizer, model = pupil.tokenizers[1], pupil.frozen[1].to(torch.bfloat16)
     words = _Words(all_texts(lessons.pictures.rows), tokenizer, model)
