@@ -13,7 +13,7 @@ from ..splice import digest
 from .packs import MEAN, STD
 from .vit import SIZE
 
-__all__ = ["DEFAULT_PROMPT", "save_host", "save_text_head"]
+__all__ = ["DEFAULT_PROMPT", "digest_of", "save_host", "save_text_head"]
 
 DEFAULT_PROMPT = "A short image caption."
 
@@ -37,7 +37,7 @@ def save_host(model, qformer_tokenizer, folder: Path) -> str:
     _write(folder / "preprocessor_config.json", _processor())
     _write(folder / "generation_config.json", {"num_beams": 3, "max_new_tokens": 48, "repetition_penalty": 1.2})
     rounded = {name: tensor.float() for name, tensor in state.items()}
-    found = _digest(rounded)
+    found = digest_of(rounded)
     _write(
         folder / "lens_plugins.json",
         {
@@ -73,7 +73,8 @@ def _processor() -> dict:
     }
 
 
-def _digest(state: dict[str, torch.Tensor]) -> str:
+def digest_of(state: dict[str, torch.Tensor]) -> str:
+    """The digest of named tensors, as `splice.digest` gives it for a module that holds them."""
     holder = torch.nn.Module()
     for name, tensor in state.items():
         holder.register_buffer(name.replace(".", "/"), tensor)

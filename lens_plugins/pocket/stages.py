@@ -11,6 +11,7 @@ import torch
 
 from .build import save_host, save_text_head
 from .dialogue import all_texts
+from .expected import write_expected
 from .heldout import write_heldout
 from .language_model import folder as language_model_folder
 from .lenses import train_point_cloud
@@ -69,6 +70,11 @@ def make_vit(places: Places) -> None:
     torch.save(pupil.state_dict(), places.vit / "final.pt")
 
 
+def make_expected(places: Places) -> None:
+    """What the finished host and lens give, for the test that compares."""
+    write_expected(places.target / "expected" / "expected.safetensors")
+
+
 def load_vit(places: Places, pictures: Pictures) -> VitPupil:
     """The trained stage one."""
     labels = Labels.of(pictures.rows)
@@ -123,4 +129,5 @@ STAGES: dict[str, Callable[[Places], None]] = {
     "words": make_words,
     "language": make_language,
     "lens": make_lens,
+    "expected": make_expected,
 }

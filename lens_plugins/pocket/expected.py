@@ -1,0 +1,37 @@
+"""What the shipped host and lens gave when they were built, to be compared with what they give today and elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..hosts.base import Host
+from ..hosts.loading import load_host
+from ..inputs import read
+from ..lens.loading import load_lens
+from .heldout import open_heldout
+
+__all__ = ["WEIGHTS", "answers", "write_expected"]
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def answers(host: Host, objects: int = 4) -> dict[str, Tensor]:
+    """Class tokens of held-out pictures and clouds: (O, D) each; `host` has its point cloud lens."""
+    everything = open_heldout()
+    shown = everything[:: len(everything) // objects][:objects]
+    settings = host.lenses["point_cloud"].config.input
+    return {
+        "pictures": host.embed([one.pictures[0] for one in shown]),
+        "point_clouds": host.embed([read(one.cloud, "point_cloud", settings) for one in shown]),
+    }
+
+
+def write_expected(file: Path) -> None:
+    """Record them for the host and lens that ship."""
+    host = load_host("pocket-instructblip")
+    host.plug(load_lens("pocket-point-cloud"))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: rows.contiguous() for name, rows in answers(host).items()}, file)
