@@ -140,7 +140,7 @@ def _check_declared(content: bytes, path: Path) -> Mapping[str, bytes]:
 
 def _ply_elements(content: bytes) -> dict[str, int]:
     header = content[: content.find(b"end_header") + 1]
-    return {name.decode(): int(count) for name, count in _PLY_ELEMENT.findall(header)}
+    return {name.decode(): int(count[:18]) for name, count in _PLY_ELEMENT.findall(header)}
 
 
 def _check_complete(content: bytes, points: np.ndarray, path: Path) -> None:
@@ -168,8 +168,9 @@ def _gltf_files(uris: list[str], path: Path) -> dict[str, bytes]:
     for uri in uris:
         if uri.startswith("data:") or uri in files:
             continue
-        parts = urlsplit(uri)
-        target = (path.parent / unquote(parts.path)).resolve()  # follows links, so that a link cannot lead out
+        with parsing(str(path), f"{path.suffix} file"):  # urlsplit refuses "http://[", resolve a NUL byte
+            parts = urlsplit(uri)
+            target = (path.parent / unquote(parts.path)).resolve()  # follows links, so that a link cannot lead out
         if parts.scheme or parts.netloc or not target.is_relative_to(path.parent.resolve()):
             raise InputError(
                 f"{path} names the file {uri!r}, which is not inside its own folder {path.parent}; "

@@ -119,6 +119,12 @@ def test_gltf_never_leaves_its_folder(tmp_path, uri):
         read_mesh(path)
 
 
+@pytest.mark.parametrize("uri", ["http://[", "a%00b"])
+def test_gltf_with_a_broken_uri(tmp_path, uri):
+    with pytest.raises(InputError, match=r"box\.gltf is not a whole \.gltf file"):
+        read_mesh(gltf(tmp_path / "scene", uri))
+
+
 def test_gltf_names_a_missing_buffer(tmp_path):
     with pytest.raises(InputError, match=r"There is no file .*gone\.bin"):
         read_mesh(gltf(tmp_path / "scene", "gone.bin"))
@@ -157,6 +163,7 @@ def ply(vertices: int, *rows: str, format: str = "ascii") -> bytes:
     ("suffix", "content", "said"),
     [
         (".ply", ply(10**9, "0 0 0"), "declares 1000000000 of vertex in"),
+        (".ply", ply(int("9" * 4000), "0 0 0"), "declares 9+ of vertex in"),
         (".ply", ply(5, "0 0 0", "1 1 1"), r"is not a whole \.ply file|declares 5 points but has 2"),
         (".ply", ply(0), "holds no triangles and no points|is not a whole"),
         (".ply", b"PK\x03\x04" + bytes(100), r"is not a whole \.ply file"),
