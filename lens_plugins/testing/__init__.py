@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .hosts import HostContract as HostContract
     from .inputs import InputContract as InputContract
+    from .lens import LensContract as LensContract
 
-_HOME = {"HostContract": ".hosts", "InputContract": ".inputs"}
+_HOME = {"HostContract": ".hosts", "InputContract": ".inputs", "LensContract": ".lens"}
 __all__ = [*_HOME]
 
 
