@@ -133,7 +133,7 @@ def _loss(pupil: VitPupil, pictures: Pictures, labels: Labels, teacher: np.ndarr
         goal = torch.from_numpy(teacher[draw].astype(np.float32))
         kept = torch.rand(batch, patches, generator=g).argsort(1)[:, :KEPT]
         with torch.autocast("cpu", torch.bfloat16):
-            features = pupil.features(rgb, kept if number < 0.85 * steps else None)
+            features = pupil.features(rgb, kept if number < 0.95 * steps else None)
         cls, mean = features[:, 0].float(), features[:, 1:].float().mean(1)
         taught = _apart(pupil.teacher_head(cls), goal) + 0.5 * _apart(pupil.patch_teacher_head(mean), goal)
         named = F.cross_entropy(pupil.name_logits(cls), labels.name_of[draw], label_smoothing=0.05)
@@ -187,7 +187,7 @@ def make_views(pictures: Pictures, folder: Path, count: int = 24576) -> Views:
 
 
 def train_vit(
-    pictures: Pictures, teacher: np.ndarray, text_features, folder: Path, steps: int = 3000, batch: int = 64
+    pictures: Pictures, teacher: np.ndarray, text_features, folder: Path, steps: int = 2600, batch: int = 64
 ) -> VitPupil:
     """Train stage one, or go on with it; the result holds the averaged weights.
 
