@@ -107,7 +107,7 @@ def _read_recording(path: Path, settings: EegSettings) -> np.ndarray:  # -> (C, 
 
 
 def _resample(data: np.ndarray, rate: float, target: int) -> np.ndarray:  # (C, time) -> (C, time · target / rate)
-    # not mne.filter.resample: by FFT with its own padding it was up to 0.16 off on sines of amplitude 1.4 at 256, 512 Hz
+    # not mne.filter.resample: by FFT with its own padding up to 0.16 off on sines of amplitude 1.4
     if rate == target:
         return data
     import soxr

@@ -35,8 +35,8 @@ def train_point_cloud(work: Path, target: Path) -> None:
     vit = pocket_vit(target / "instructblip")
     head = target / "instructblip" / "text_head" / "text_head.safetensors"
     tame = PointCloudAugment(points=POINTS, tilt_degrees=3, swap_up=0, jitter=0.005, half_space=0, scan=0, outliers=0)
-    lens = _align(work, "tame", "point_cloud", vit, head, tame, steps=450, lr=1e-3)
-    lens = _align(work, "wild", lens, vit, head, PointCloudAugment(points=POINTS), steps=450, lr=5e-4)
+    lens = _align(work, "tame", "point_cloud", vit, head, tame, steps=300, lr=1e-3)
+    lens = _align(work, "wild", lens, vit, head, PointCloudAugment(points=POINTS), steps=300, lr=5e-4)
     save_small(lens, target / "lens-point-cloud")
 
 
@@ -47,16 +47,16 @@ def _align(
     output = work / f"lens-point-cloud-{name}"
     config = TrainConfig(
         steps=steps,
-        batch_size=64,
+        batch_size=48,
         lr=lr,
         weight_decay=0.05,
-        warmup_steps=50,
+        warmup_steps=30,
         text_weight=1.0,
         regression_weight=2.0,
         ema=0.98,
         precision="bf16",
         validate_every=150,
-        checkpoint_every=75,
+        checkpoint_every=50,
     )
     done = train_lens(
         point_cloud_pairs(work),
