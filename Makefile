@@ -9,7 +9,8 @@ ARGS ?=
 
 PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint .constraints.txt
-PYTEST := HF_HUB_OFFLINE=1 $(PY) -m pytest
+ONE_THREAD := OMP_NUM_THREADS=1 # small models gain nothing from more, and lose much on a busy machine
+PYTEST := $(ONE_THREAD) HF_HUB_OFFLINE=1 $(PY) -m pytest
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
@@ -48,7 +49,7 @@ test-gpu: $(READY_DEV) ## the tests that need a CUDA device
 	$(PYTEST) -m gpu $(ARGS)
 
 test-hub: $(READY_DEV) ## the tests that fetch from the hub
-	$(PY) -m pytest -m hub $(ARGS)
+	$(ONE_THREAD) $(PY) -m pytest -m hub $(ARGS)
 
 lint: $(READY_DEV) ## ruff: rules and format
 	$(PY) -m ruff check .
@@ -67,7 +68,7 @@ pocket: $(READY_DEV) ## train again what ships: hours on a CPU, resumable
 	$(PY) -m lens_plugins.pocket all --work runs/pocket
 
 patch-lavis: $(READY_DEV) ## LAVIS 1.0.2 beside today's transformers: install in build/lavis, patch, test
-	$(PY) patches/check.py
+	$(ONE_THREAD) $(PY) patches/check.py
 
 clean: ## what tools leave behind; not $(VENV)
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis *.egg-info
