@@ -32,6 +32,7 @@ USE_PROMPTS = (
     "What can you do with it?",
 )
 COLOUR_PROMPTS = ("What colour is it?", "What color is it?", "Which colour does it have?")
+COMMON = 0.7  # share of answers that name a thing by its class, where it has one: "chair", not "deck chair"
 YES_NO_PROMPTS = ("Is it {}?", "Is this {}?", "Can you see {}?")
 COLOURS = (
     "white", "black", "gray", "red", "orange", "yellow", "green",
@@ -135,9 +136,16 @@ class Exchange:
             asked = (row["class"] or label) if right else str(rng.choice(self.labels))
             right = right or asked in (label, row["class"])
             return str(rng.choice(YES_NO_PROMPTS)).format(with_article(asked)), "yes" if right else "no"
+        common = row["class"] if rng.random() < COMMON else None
         if kind < 0.55:
-            return str(rng.choice(NAME_PROMPTS)), with_article(label)
-        return str(rng.choice(CAPTION_PROMPTS)), row["caption"]
+            return str(rng.choice(NAME_PROMPTS)), with_article(common or label)
+        return str(rng.choice(CAPTION_PROMPTS)), _common_caption(row, common) if common else row["caption"]
+
+
+def _common_caption(row: dict[str, Any], common: str) -> str:
+    """The row's colour and the plain name of its class: "a brown table" for "a brown wooden office table"."""
+    colour = colour_of(row["caption"])
+    return with_article(f"{colour} {common}" if colour else common)
 
 
 def all_texts(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -145,4 +153,6 @@ def all_texts(rows: Sequence[dict[str, Any]]) -> list[str]:
     labels = sorted({row[key] for row in rows for key in ("class", "name")} - {None})
     fixed = [*CAPTION_PROMPTS, *NAME_PROMPTS, *USE_PROMPTS, *COLOUR_PROMPTS, *COLOURS, *USES.values(), "yes", "no"]
     asked = [prompt.format(with_article(label)) for label in labels for prompt in YES_NO_PROMPTS]
-    return [*fixed, *asked, *sorted({row["caption"] for row in rows if row["caption"]})]
+    captions = {row["caption"] for row in rows if row["caption"]}
+    captions |= {_common_caption(row, row["class"]) for row in rows if row["class"]}
+    return [*fixed, *asked, *sorted(captions)]

@@ -35,8 +35,8 @@ def train_point_cloud(work: Path, target: Path) -> None:
     vit = pocket_vit(target / "instructblip")
     head = target / "instructblip" / "text_head" / "text_head.safetensors"
     tame = PointCloudAugment(points=POINTS, tilt_degrees=3, swap_up=0, jitter=0.005, half_space=0, scan=0, outliers=0)
-    lens = _align(work, "tame", "point_cloud", vit, head, tame, steps=300, lr=1e-3)
-    lens = _align(work, "wild", lens, vit, head, PointCloudAugment(points=POINTS), steps=300, lr=5e-4)
+    lens = _align(work, "tame", "point_cloud", vit, head, tame, steps=260, lr=1e-3)
+    lens = _align(work, "wild", lens, vit, head, PointCloudAugment(points=POINTS), steps=160, lr=5e-4)
     save_small(lens, target / "lens-point-cloud")
 
 
@@ -55,7 +55,7 @@ def _align(
         regression_weight=2.0,
         ema=0.98,
         precision="bf16",
-        validate_every=150,
+        validate_every=130,
         checkpoint_every=50,
     )
     done = train_lens(

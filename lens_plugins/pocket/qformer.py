@@ -198,7 +198,7 @@ def _word_loss(pupil: Pupil, words: _Words, prefix: Tensor, answers: Sequence[st
     return (named * weight).sum() / weight.sum(), near
 
 
-def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 900, batch: int = 128) -> dict[str, float]:
+def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 1300, batch: int = 64) -> dict[str, float]:
     """The warm start: each query becomes the embedding of the answer's token at its place."""
     words = _Words(all_texts(lessons.pictures.rows), pupil.tokenizers[1], pupil.frozen[1])
 
@@ -207,11 +207,11 @@ def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 900, 
         named, near = _word_loss(pupil, words, pupil.prefix(*lesson[:3]), lesson.answers)
         return named + near, {"word": named.item(), "near": near.item()}
 
-    stage = Stage(steps=steps, lr=5e-4, warmup=100, check_every=300, seed=3)
+    stage = Stage(steps=steps, lr=5e-4, warmup=100, check_every=150, seed=3)
     return run(pupil, loss, _check(words, lessons.pictures), stage, folder)
 
 
-def train_language(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 220, batch: int = 24) -> dict[str, float]:
+def train_language(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 320, batch: int = 16) -> dict[str, float]:
     """The answer's likelihood under the frozen language model, the warm start's loss kept beside it."""
     tokenizer, model = pupil.tokenizers[1], pupil.frozen[1].to(torch.bfloat16)
     words = _Words(all_texts(lessons.pictures.rows), tokenizer, model)
@@ -223,7 +223,7 @@ def train_language(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 22
         named, near = _word_loss(pupil, words, prefix, lesson.answers)
         return spoken + 0.3 * named + 0.3 * near, {"answer": spoken.item(), "word": named.item()}
 
-    stage = Stage(steps=steps, lr=2e-4, warmup=30, check_every=100, seed=5)
+    stage = Stage(steps=steps, lr=3e-4, warmup=20, check_every=80, seed=5)
     return run(pupil, loss, _check(words, lessons.pictures), stage, folder)
 
 

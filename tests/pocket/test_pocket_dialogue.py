@@ -7,6 +7,8 @@ from lens_plugins.pocket.dialogue import USES, Exchange, all_texts, colour_of
 from lens_plugins.pocket.heldout import names_class
 
 ROW = {"class": "table", "name": "office table", "caption": "a brown wooden office table"}
+NAMES = ("a table", "an office table")
+CAPTIONS = ("a brown table", "a brown wooden office table")
 FLAMINGO = {"class": None, "name": "flamingo", "caption": "a flamingo"}
 
 
@@ -25,10 +27,11 @@ def test_answers_are_true():
         if answer in ("yes", "no"):
             assert (answer == "yes") == ("table" in prompt)
         else:
-            assert answer in ("brown", USES["table"], "an office table", ROW["caption"])
+            assert answer in ("brown", USES["table"], *NAMES, *CAPTIONS)
         kinds[answer] += 1
     assert min(kinds.values()) > 10
-    assert len(kinds) == 6
+    assert len(kinds) == 8
+    assert kinds["a brown table"] > kinds[ROW["caption"]]  # the class's plain name is what counts
 
 
 def test_nothing_is_made_up_about_what_has_no_facts():
@@ -41,7 +44,7 @@ def test_the_vocabulary_covers_every_draw():
     exchange, rng = Exchange(["office table", "table", "flamingo"]), np.random.default_rng(1)
     for row in (ROW, FLAMINGO):
         for _ in range(300):
-            assert set(exchange.draw(row, rng)) <= corpus | {"an office table", "a flamingo"}
+            assert set(exchange.draw(row, rng)) <= corpus | {"an office table", "a table", "a flamingo"}
 
 
 @pytest.mark.parametrize(
