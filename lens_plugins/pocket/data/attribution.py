@@ -30,7 +30,9 @@ HEAD = """# Attribution
 
 The weights in this folder were trained on the works below. Models were turned, rendered from many sides under varied
 light and sampled as point clouds; pictures were cropped, resized, freed of their paper and laid over backgrounds.
-The works themselves are not part of this package. `python -m lens_plugins.pocket.data attribution` writes this page.
+The works themselves are not part of this package, but that `heldout/` holds small renderings and point clouds of 125
+models that no training saw, under the licences of their models, which its index names.
+`python -m lens_plugins.pocket.data attribution` writes this page.
 """
 
 
