@@ -65,6 +65,7 @@ bench: $(READY) ## every figure of the README, some minutes
 	$(VENV)/bin/lens-plugins bench pocket
 
 pocket: $(READY_DEV) ## train again what ships: hours on a CPU, resumable
+	$(INSTALL) --editable ".[dev,pocket]"
 	$(PY) -m lens_plugins.pocket all --work runs/pocket
 
 patch-lavis: $(READY_DEV) ## LAVIS 1.0.2 beside today's transformers: install in build/lavis, patch, test

@@ -32,6 +32,7 @@ def save_host(model, qformer_tokenizer, folder: Path) -> str:
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     model.config.architectures = ["InstructBlipForConditionalGeneration"]
     model.config.save_pretrained(folder)
+    _forget_paths(folder / "config.json")
     qformer_tokenizer.save_pretrained(folder / "qformer_tokenizer")
     (folder / "qformer_tokenizer" / "vocab.txt").unlink(missing_ok=True)
     _write(folder / "preprocessor_config.json", _processor())
@@ -56,6 +57,14 @@ def save_text_head(pupil, folder: Path) -> None:
     head = {"weight": pupil.text_head.weight.detach().clone(), "bias": pupil.text_head.bias.detach().clone()}
     (folder / "text_head").mkdir(parents=True, exist_ok=True)
     save_file({k: v.to(torch.float16) for k, v in head.items()}, folder / "text_head" / "text_head.safetensors")
+
+
+def _forget_paths(config: Path) -> None:
+    """Take out where the language model lay while the host was built."""
+    values = json.loads(config.read_text("utf-8"))
+    for name in ("_name_or_path", "_model_name_or_path"):
+        values["text_config"].pop(name, None)
+    _write(config, values)
 
 
 def _processor() -> dict:
