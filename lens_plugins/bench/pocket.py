@@ -49,11 +49,12 @@ def measure(host: Host, lens: Lens, objects: Sequence[HeldOut], note: Callable[[
     """All rows: pictures, clouds as they are and as they come from elsewhere, a shuffled lens, no lens, chance."""
     scores = [_score(host, "pictures (ceiling)", [(p, o.label) for o in objects for p in o.pictures], note)]
     host.plug(lens)
-    scores += [
-        _score(host, name, [(read(change(o.cloud), "point_cloud", lens.config.input), o.label) for o in objects], note)
+    cases = {
+        name: [(read(change(o.cloud), "point_cloud", lens.config.input), o.label) for o in objects]
         for name, change in _CLOUDS.items()
-    ]
-    clouds = [(read(o.cloud, "point_cloud", lens.config.input), o.label) for o in objects]
+    }
+    scores += [_score(host, name, clouds, note) for name, clouds in cases.items()]
+    clouds = cases["point clouds"]
     host.plug(_shuffled(lens))
     scores.append(_score(host, "point clouds, shuffled lens", clouds, note))
     host.plug(_Blank(lens))

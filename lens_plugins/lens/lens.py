@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from typing_extensions import Self
 
@@ -21,13 +20,11 @@ from ..catalog import find_modality, resolve
 from ..errors import CheckpointError, ConfigError, InputError
 from ..keymap import check_state
 from .config import LensConfig
+from .folders import CONFIG_FILE, WEIGHTS_FILE, save_folder
 from .perceiver import Perceiver
 from .tower import Tower
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "Lens", "file_sha256", "meta_state", "read_folder"]
-
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 
 
 class Lens(nn.Module):
@@ -96,18 +93,7 @@ class Lens(nn.Module):
         Raises:
             CheckpointError: the folder cannot be written.
         """
-        folder = Path(folder)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        text = json.dumps(self._config_to_save().to_dict(), indent=2) + "\n"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as beside:
-                save_file(tensors, Path(beside, WEIGHTS_FILE), metadata={"format": "pt"})
-                Path(beside, CONFIG_FILE).write_text(text, encoding="utf-8")
-                for name in (WEIGHTS_FILE, CONFIG_FILE):
-                    os.replace(Path(beside, name), folder / name)
-        except OSError as error:
-            raise CheckpointError(f"The lens cannot be saved to {folder}: {error}.") from error
+        save_folder(Path(folder), self, self._config_to_save().to_dict(), "The lens")
 
     def _config_to_save(self) -> LensConfig:
         if self.config.source_sha256 is not None or self.source is None or not self.source.is_file():

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -17,19 +16,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from typing_extensions import Self
 
 from ...errors import CheckpointError, DoesNotFit, InputError, Unsupported
 from ...keymap import check_state
+from ...lens.folders import CONFIG_FILE, WEIGHTS_FILE, save_folder
 from ...splice import FrozenViT, vit_from_timm, vit_from_tower
 from .config import SeedConfig
 
 __all__ = ["SeedTokenizer", "read_causally"]
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 _TOWER = "vision_model."  # what a shared ViT replaces is under it, except the norm
 _SAMPLED = ("embeddings.class_embedding", "embeddings.position_embedding", "embeddings.patch_embedding.weight")
 _HALF = 2e-3  # what rounding to half precision may change, relative to the largest value
@@ -257,18 +255,7 @@ class SeedTokenizer(nn.Module):
         if self.config is None or self.shares_vit:
             why = "shares the ViT of another host" if self.shares_vit else "wraps an object of the research repository"
             raise Unsupported(f"This SEED tokenizer {why} and cannot be saved; load it by itself and save that.")
-        folder = Path(folder)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        text = json.dumps(self.config.to_dict(), indent=2) + "\n"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as beside:
-                save_file(tensors, Path(beside, WEIGHTS_FILE), metadata={"format": "pt"})
-                Path(beside, CONFIG_FILE).write_text(text, encoding="utf-8")
-                for name in (WEIGHTS_FILE, CONFIG_FILE):
-                    os.replace(Path(beside, name), folder / name)
-        except OSError as error:
-            raise CheckpointError(f"The SEED tokenizer cannot be saved to {folder}: {error}.") from error
+        save_folder(Path(folder), self, self.config.to_dict(), "The SEED tokenizer")
 
     @classmethod
     def wrap(cls, model: nn.Module) -> Self:

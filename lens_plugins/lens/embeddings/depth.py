@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ..._config import FrozenConfig
 from ...errors import InputError
+from .patch import SquarePatches
 
 __all__ = ["DepthConfig", "DepthEmbedding"]
 
 
 @dataclass(frozen=True)
-class DepthConfig(FrozenConfig):
+class DepthConfig(SquarePatches):
     """Dimensions of the depth tokenizer; the defaults are those of the released lens."""
 
     width: int = 1024
-    patch: int = 14
-    size: int = 224  # pixels on each side
-
-    def __post_init__(self) -> None:
-        for name in ("width", "patch", "size"):
-            self._require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}.")
-        self._require(
-            self.size % self.patch == 0,
-            f"size must be a multiple of the patch: {self.size} is not one of {self.patch}.",
-        )
-
-    @property
-    def tokens(self) -> int:
-        return (self.size // self.patch) ** 2
-
-    def check_input(self, settings: Any) -> None:
-        self._require(
-            settings.size == self.size, f"the lens reads {self.size} pixels, the input settings make {settings.size}."
-        )
 
 
 class DepthEmbedding(nn.Module):

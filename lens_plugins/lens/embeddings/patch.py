@@ -10,17 +10,16 @@ from torch import Tensor, nn
 from ..._config import FrozenConfig
 from ...errors import InputError
 
-__all__ = ["PatchConfig", "PatchEmbedding"]
+__all__ = ["PatchConfig", "PatchEmbedding", "SquarePatches"]
 
 
 @dataclass(frozen=True)
-class PatchConfig(FrozenConfig):
-    """Dimensions of the patch embedding; the defaults are those of an EVA ViT-g."""
+class SquarePatches(FrozenConfig):
+    """Square frames cut into square patches."""
 
-    width: int = 1408
+    width: int
     patch: int = 14
-    size: int = 224  # pixels on each side of the pictures the lens was trained on
-    bias: bool = True
+    size: int = 224  # pixels on each side
 
     def __post_init__(self) -> None:
         for name in ("width", "patch", "size"):
@@ -38,6 +37,17 @@ class PatchConfig(FrozenConfig):
         self._require(
             settings.size == self.size, f"the lens reads {self.size} pixels, the input settings make {settings.size}."
         )
+
+
+@dataclass(frozen=True)
+class PatchConfig(SquarePatches):
+    """Dimensions of the patch embedding; the defaults are those of an EVA ViT-g.
+
+    `size` is that of the pictures the lens was trained on.
+    """
+
+    width: int = 1408
+    bias: bool = True
 
 
 class PatchEmbedding(nn.Module):
