@@ -101,12 +101,12 @@ def compose(rgba: Tensor, size: int, g: torch.Generator, wild: float) -> Tensor:
         antialias=True,
         align_corners=False,
     )
-    if wild == 0:
-        return tame
-    placed = _place(turned, size, g)
-    rgb, alpha = placed[:, :3], placed[:, 3:]
-    changed = _light(rgb * alpha + _backgrounds(rgb, alpha, g) * (1 - alpha), g)
-    return torch.where((chance < wild)[:, None, None, None], changed, tame)
+    changed = chance < wild
+    if changed.any():
+        placed = _place(turned[changed], size, g)
+        rgb, alpha = placed[:, :3], placed[:, 3:]
+        tame[changed] = _light(rgb * alpha + _backgrounds(rgb, alpha, g) * (1 - alpha), g)
+    return tame
 
 
 def _uniform(g: torch.Generator, low: float, high: float, *shape: int) -> Tensor:

@@ -129,7 +129,7 @@ def _loss(pupil: VitPupil, pictures: Pictures, labels: Labels, teacher: np.ndarr
 
     def step(number: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         draw = np.random.default_rng([17, number]).choice(labels.train, batch, p=labels.weight)
-        rgb = compose(pictures.take(draw), SIZE, g, WILD * max(0.0, 2 * number / steps - 0.8))
+        rgb = compose(pictures.take(draw), SIZE, g, WILD * min(1.0, max(0.0, 2.5 * number / steps - 0.4)))
         goal = torch.from_numpy(teacher[draw].astype(np.float32))
         kept = torch.rand(batch, patches, generator=g).argsort(1)[:, :KEPT]
         with torch.autocast("cpu", torch.bfloat16):
@@ -187,7 +187,7 @@ def make_views(pictures: Pictures, folder: Path, count: int = 24576) -> Views:
 
 
 def train_vit(
-    pictures: Pictures, teacher: np.ndarray, text_features, folder: Path, steps: int = 2600, batch: int = 64
+    pictures: Pictures, teacher: np.ndarray, text_features, folder: Path, steps: int = 3600, batch: int = 128
 ) -> VitPupil:
     """Train stage one, or go on with it; the result holds the averaged weights.
 
@@ -197,6 +197,6 @@ def train_vit(
     torch.manual_seed(0)
     pupil = VitPupil(text_features(labels.names), len(labels.classes))
     loss = _loss(pupil, pictures, labels, teacher, batch, steps)
-    stage = Stage(steps=steps, lr=4e-4, warmup=100, check_every=200)
+    stage = Stage(steps=steps, lr=1e-3, muon_lr=2e-3, warmup=60, check_every=200)
     run(pupil, loss, _check(pictures, labels), stage, folder)
     return pupil.eval()

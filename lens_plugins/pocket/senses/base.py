@@ -1,0 +1,64 @@
+"""One row per sense; the modules beside this one fill them in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ...errors import ConfigError
+
+__all__ = ["Case", "Sense", "find_sense", "senses"]
+
+_MODULES = ("audio", "depth", "tactile", "eeg")  # modules beside this one, each with a `SENSE`
+
+
+@dataclass(frozen=True)
+class Case:
+    """One held-out input and what a right answer names."""
+
+    label: str  # the thing or material, as people name it
+    source: Any  # a file, or an array that the modality's reader takes
+    words: tuple[str, ...] = ()  # other names that count as right
+
+
+@dataclass(frozen=True)
+class Sense:
+    """How one modality's lens is trained by `lens_plugins.train.train_lens`, and what it is tried on.
+
+    A lens is trained against the frozen pocket ViT alone, on the manifest that `pairs` writes.
+    """
+
+    modality: str
+    pairs: Callable[[Path], Path]  # work folder -> manifest.jsonl, written once; a later call finds it
+    write_heldout: Callable[[Path, Path], int]  # (work folder, target folder) -> number of cases; what ships
+    open_heldout: Callable[[Path], list[Case]]  # target folder -> the cases, in a fixed order
+    augmentation: Any  # of lens_plugins.train.augment
+    train: Mapping[str, Any]  # fields of TrainConfig: steps, batch_size, lr, ...
+    lens: Mapping[str, Any] = field(default_factory=dict)  # fields of the small lens, for `lens_config_for`
+    simulated: bool = False  # marked wherever a figure is shown
+
+    @property
+    def folder(self) -> str:
+        """Name of the shipped lens's folder, and of its work folder."""
+        return "lens-" + self.modality.replace("_", "-")
+
+
+def senses() -> dict[str, Sense]:
+    """All of them, by modality."""
+    found = (import_module(f"{__package__}.{name}").SENSE for name in _MODULES)
+    return {sense.modality: sense for sense in found}
+
+
+def find_sense(modality: str) -> Sense:
+    """The row of one modality.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    known = senses()
+    if modality not in known:
+        raise ConfigError(f"The pocket host has no sense called {modality!r}; it has {', '.join(known)}.")
+    return known[modality]
