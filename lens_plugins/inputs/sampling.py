@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
-__all__ = ["farthest_point_sample"]
+__all__ = ["farthest_point_sample", "sample_with_distances"]
 
 
 def farthest_point_sample(points: Tensor, n: int, start: int = 0) -> Tensor:
@@ -35,6 +35,26 @@ def farthest_point_sample(points: Tensor, n: int, start: int = 0) -> Tensor:
     return torch.from_numpy(np.stack([_sample_cloud(cloud, n, start) for cloud in clouds.numpy()]))
 
 
+def sample_with_distances(cloud: Tensor, n: int, start: int = 0) -> tuple[Tensor, Tensor]:
+    """`farthest_point_sample` of one float32 cloud on the CPU, with the distances that it computes on its way.
+
+    Args:
+        cloud: (P, 3).
+        n: how many, 1 to P.
+        start: index of the first point.
+
+    Returns:
+        Indices (n,) int64, and the squared distance of every point from each of them, (n, P) float32.
+
+    Raises:
+        InputError: as `farthest_point_sample`.
+    """
+    _check(cloud[None], n, start)
+    distances = np.empty((n, len(cloud)), np.float32)
+    chosen = _sample_cloud(cloud.detach().numpy(), n, start, distances)
+    return torch.from_numpy(chosen), torch.from_numpy(distances)
+
+
 def _check(points: Tensor, n: int, start: int) -> None:
     if points.ndim != 3 or points.shape[-1] != 3 or 0 in points.shape:
         raise InputError(f"Farthest-point sampling reads points of shape (B, P, 3), not {tuple(points.shape)}.")
@@ -47,7 +67,9 @@ def _check(points: Tensor, n: int, start: int) -> None:
         raise InputError("Farthest-point sampling needs finite coordinates; some are NaN or infinite.")
 
 
-def _sample_cloud(cloud: np.ndarray, n: int, start: int) -> np.ndarray:  # (P, 3) -> (n,)
+def _sample_cloud(
+    cloud: np.ndarray, n: int, start: int, distances: np.ndarray | None = None
+) -> np.ndarray:  # (P, 3) -> (n,); fills distances (n, P)
     # numpy and preallocated buffers: three times faster than torch on a CPU, whose argmax is not vectorised
     planes = np.ascontiguousarray(cloud.T)  # (3, P)
     nearest = np.full(planes.shape[1], np.inf, planes.dtype)
@@ -58,6 +80,7 @@ def _sample_cloud(cloud: np.ndarray, n: int, start: int) -> np.ndarray:  # (P, 3
         chosen[i] = current
         np.subtract(planes, planes[:, current, None], out=offset)
         np.multiply(offset, offset, out=offset)
+        squared = squared if distances is None else distances[i]
         np.add(offset[0], offset[1], out=squared)
         np.add(squared, offset[2], out=squared)
         np.minimum(nearest, squared, out=nearest)

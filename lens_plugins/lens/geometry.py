@@ -7,11 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from ..inputs.sampling import farthest_point_sample
+from ..inputs.sampling import farthest_point_sample, sample_with_distances
 
-__all__ = ["gather_points", "nearest_neighbors", "spread_centers"]
+__all__ = ["gather_points", "nearest_neighbors", "spread_and_group", "spread_centers"]
 
 _CHUNK = 2**19  # distances held at once: 2 MB of float32 stay in a core's cache
+_KEPT = 2**24  # distances that sampling may leave for the neighbours: 64 MB
 
 
 def gather_points(points: Tensor, index: Tensor) -> Tensor:
@@ -27,6 +28,33 @@ def spread_centers(points: Tensor, count: int, start: int = 0) -> Tensor:
     """
     index = farthest_point_sample(points, min(count, points.shape[1]), start)  # (B, min(count, P))
     return torch.cat([index, index[:, :1].expand(-1, count - index.shape[1])], 1)
+
+
+@torch.no_grad()
+def spread_and_group(points: Tensor, count: int, k: int, start: int = 0) -> tuple[Tensor, Tensor]:
+    """Spread centres and the `k` points nearest to each: `spread_centers`, then `nearest_neighbors`.
+
+    On a CPU the neighbours are read off the distances that the sampling computes anyway.
+
+    Args:
+        points: (B, P, 3) float32, P >= k.
+        count: of centres.
+        k: of neighbours.
+        start: index of the first centre.
+
+    Returns:
+        Indices of the centres (B, count) and of their neighbours, nearest first (B, count, k), both int64.
+    """
+    total = points.shape[1]
+    if points.device.type != "cpu" or count > total or count * total > _KEPT:
+        index = spread_centers(points, count, start)
+        return index, nearest_neighbors(gather_points(points, index), points, k)
+    found = []
+    for cloud in points:
+        index, distances = sample_with_distances(cloud, count, start)
+        found.append((index, torch.cat([_smallest(some, k) for some in distances.split(max(1, _CHUNK // total))])))
+    centers, neighbors = zip(*found)
+    return torch.stack(centers), torch.stack(neighbors)
 
 
 @torch.no_grad()

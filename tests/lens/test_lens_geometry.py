@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lens_plugins.lens.geometry import gather_points, nearest_neighbors, spread_centers
+from lens_plugins.lens.geometry import gather_points, nearest_neighbors, spread_and_group, spread_centers
 
 
 def sorted_by_hand(centers, points, k):
@@ -50,3 +50,18 @@ def test_gathering_keeps_the_shape_of_the_index():
     assert taken.shape == (2, 1, 2, 3)
     assert taken[0, 0, 0].tolist() == [9, 10, 11]
     assert taken[1, 0, 1].tolist() == [15, 16, 17]
+
+
+@pytest.mark.parametrize(("total", "count", "k"), [(700, 64, 8), (40, 64, 8), (33, 33, 33)])
+def test_spread_and_group_is_sampling_then_neighbours(total, count, k):
+    points = torch.randn(2, total, 3, generator=torch.Generator().manual_seed(total))
+    index, neighbors = spread_and_group(points, count, k, start=3)
+    assert torch.equal(index, spread_centers(points, count, 3))
+    assert torch.equal(neighbors, nearest_neighbors(gather_points(points, index), points, k))
+
+
+def test_spread_and_group_beyond_the_kept_distances_is_the_same(monkeypatch):
+    points = torch.randn(1, 300, 3, generator=torch.Generator().manual_seed(0))
+    kept = spread_and_group(points, 16, 4)
+    monkeypatch.setattr("lens_plugins.lens.geometry._KEPT", 10)
+    assert all(torch.equal(a, b) for a, b in zip(kept, spread_and_group(points, 16, 4)))

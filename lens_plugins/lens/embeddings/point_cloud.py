@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..._config import FrozenConfig
 from ...errors import InputError
-from ..geometry import gather_points, nearest_neighbors, spread_centers
+from ..geometry import gather_points, spread_and_group
 
 __all__ = ["PointConfig", "PointEmbedding"]
 
@@ -152,8 +152,10 @@ class PointEmbedding(nn.Module):
         """(B, P, 3) -> centres (B, G, 3), neighbours relative to their centre (B, G, K, 3); both float32."""
         self._check(points)
         points = points.float()  # distances in half precision would choose other neighbours
-        centers = gather_points(points, spread_centers(points, self.config.num_groups, self._start(points.shape[1])))
-        neighbors = gather_points(points, nearest_neighbors(centers, points, self.config.group_size))
+        size, start = self.config.group_size, self._start(points.shape[1])
+        centers, neighbors = (
+            gather_points(points, index) for index in spread_and_group(points, self.config.num_groups, size, start)
+        )
         return centers, neighbors - centers[:, :, None]
 
     def _start(self, total: int) -> int:
