@@ -1,6 +1,6 @@
 """The held-out objects that ship beside the weights, so that every figure can be measured again anywhere.
 
-``weights/heldout/``: `index.jsonl` (object, class, words, licence), one WebP strip of views per object, and
+``weights/heldout/objects/``: `index.jsonl` (object, class, words, licence), one WebP strip of views per object, and
 `clouds.safetensors` (O, 2048, 3) float16. No stage of training saw any of these objects.
 """
 
@@ -25,7 +25,7 @@ from .vit import SIZE, held_out
 
 __all__ = ["FOLDER", "HeldOut", "names_class", "open_heldout", "write_heldout"]
 
-FOLDER = Path(__file__).parent / "weights" / "heldout"
+FOLDER = Path(__file__).parent / "weights" / "heldout" / "objects"
 VIEWS = 4
 POINTS = 2048
 

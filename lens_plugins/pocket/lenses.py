@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..lens.config import LensConfig
+from ..lens.lens import Lens
 from ..splice import FrozenViT, freeze, vit_from_tower
 from ..train import TrainConfig, lens_config_for, train_lens
 from ..train.augment import PointCloudAugment
 from ..train.towers import load_text_tower
 from .packs import Pictures, plain
+from .senses import Sense
 from .text_encoder import folder as text_encoder_folder
 from .vit import SIZE
 
-__all__ = ["point_cloud_pairs", "train_point_cloud"]
+__all__ = ["point_cloud_pairs", "train_point_cloud", "train_sense"]
 
 VIEWS = 8  # pictures of each object that anchor its cloud
 POINTS = 1024  # that the lens reads
@@ -29,51 +33,70 @@ SMALL = {"group_size": 16}  # half the neighbourhood of the released lens, for a
 def train_point_cloud(work: Path, target: Path) -> None:
     """Align the point cloud lens and write it to ``target/lens-point-cloud`` in float16.
 
-    Two runs of the public training call: clouds as they are, in any heading; then, from there, clouds as they come from
-    elsewhere (other up axis, noise, missing sides, few points).
+    Two runs of the public training call: clouds as they are, in any heading; then, from there, a mixture with clouds as
+    they come from elsewhere (other up axis, noise, missing sides, few points).
     """
     vit = pocket_vit(target / "instructblip")
     head = target / "instructblip" / "text_head" / "text_head.safetensors"
     tame = PointCloudAugment(points=POINTS, tilt_degrees=3, swap_up=0, jitter=0.005, half_space=0, scan=0, outliers=0)
-    lens = _align(work, "tame", "point_cloud", vit, head, tame, steps=260, lr=1e-3)
-    lens = _align(work, "wild", lens, vit, head, PointCloudAugment(points=POINTS), steps=160, lr=5e-4)
+    mixed = PointCloudAugment(
+        points=POINTS, tilt_degrees=5, swap_up=0.3, jitter=0.012, half_space=0.12, scan=0.12, outliers=0.15
+    )
+    pairs, config = point_cloud_pairs(work), lens_config_for("point_cloud", vit, SMALL)
+    home = work / "lens-point-cloud-tame"
+    lens = _align(pairs, vit, config, head, home, tame, {"steps": 450, "lr": 1e-3})
+    home = work / "lens-point-cloud-mixed"
+    lens = _align(pairs, vit, lens, head, home, mixed, {"steps": 500, "lr": 8e-4})
     save_small(lens, target / "lens-point-cloud")
 
 
+def train_sense(sense: Sense, work: Path, target: Path) -> None:
+    """Align the lens of a sense in one run, write it in float16, and its held-out cases beside it."""
+    vit = pocket_vit(target / "instructblip")
+    head = target / "instructblip" / "text_head" / "text_head.safetensors"
+    config = lens_config_for(sense.modality, vit, sense.lens)
+    lens = _align(sense.pairs(work), vit, config, head, work / sense.folder, sense.augmentation, sense.train)
+    save_small(lens, target / sense.folder)
+    sense.write_heldout(work, target / "heldout" / sense.modality)
+
+
 def _align(
-    work: Path, name: str, lens: Any, vit: FrozenViT, head: Path, augmentation: Any, *, steps: int, lr: float
-) -> Any:
-    """One run; goes on where it stopped."""
-    output = work / f"lens-point-cloud-{name}"
-    config = TrainConfig(
-        steps=steps,
-        batch_size=48,
-        lr=lr,
-        weight_decay=0.05,
-        warmup_steps=30,
-        text_weight=1.0,
-        regression_weight=2.0,
-        ema=0.98,
-        precision="bf16",
-        validate_every=130,
-        checkpoint_every=50,
-    )
+    pairs: Path,
+    vit: FrozenViT,
+    lens: Lens | LensConfig,
+    head: Path,
+    output: Path,
+    augmentation: Any,
+    settings: Mapping[str, Any],
+) -> Lens:
+    """One run of the public training call; goes on where it stopped."""
+    values = {
+        "batch_size": 48,
+        "weight_decay": 0.05,
+        "warmup_steps": 30,
+        "text_weight": 1.0,
+        "regression_weight": 2.0,
+        "ema": 0.98,
+        "precision": "bf16",
+        "validate_every": 150,
+        "checkpoint_every": 50,
+    }
     done = train_lens(
-        point_cloud_pairs(work),
+        pairs,
         vit=vit,
-        lens=lens_config_for("point_cloud", vit, SMALL) if isinstance(lens, str) else lens,
+        lens=lens,
         output=output,
-        config=config,
+        config=TrainConfig(**{**values, **settings}),
         text_tower=load_text_tower(text_encoder_folder()),
         text_head=head,
         augmentation=augmentation,
-        cache=work / "anchors",
+        cache=pairs.parent / "anchors",
         resume=(output / "checkpoint.pt").exists(),
     )
     return done.lens
 
 
-def save_small(lens: Any, folder: Path) -> None:
+def save_small(lens: Lens, folder: Path) -> None:
     """A lens with its weights rounded to float16, as everything that ships."""
     lens.to(torch.float16).save_pretrained(folder)
 

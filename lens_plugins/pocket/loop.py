@@ -113,9 +113,7 @@ def run(
             measured = _with_weights(model, average, check)
             _log(folder, step + 1, time.time() - began, {**logged, **measured})
             states = [optimizer.state_dict() for optimizer in optimizers]
-            _save(
-                checkpoint, {"model": model.state_dict(), "optimizers": states, "step": step + 1, "average": average}
-            )
+            _save(checkpoint, {"model": model.state_dict(), "optimizers": states, "step": step + 1, "average": average})
     with torch.no_grad():
         for n, p in model.named_parameters():
             if n in average:

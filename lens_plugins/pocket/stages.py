@@ -14,16 +14,17 @@ from .dialogue import all_texts
 from .expected import write_expected
 from .heldout import write_heldout
 from .language_model import folder as language_model_folder
-from .lenses import train_point_cloud
+from .lenses import train_point_cloud, train_sense
 from .packs import Pictures
 from .probe import write_probe
 from .qformer import Lessons, Pupil, build_model, qformer_tokenizer, train_language, train_words
+from .senses import senses
 from .teacher import picture_features, text_features
 from .vit import Labels, VitPupil, make_views, train_vit
 
 __all__ = ["PACKS", "Places", "STAGES"]
 
-PACKS = ("sweethome", "generated", "emoji", "stamps", "clipart")
+PACKS = ("sweethome", "generated", "emoji", "stamps", "clipart", "materials")
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,18 @@ def make_language(places: Places) -> None:
     host = places.target / "instructblip"
     save_host(model, pupil.tokenizers[0], host)
     save_text_head(pupil.frozen[0], host)
-    write_heldout(places.work / "pack" / "sweethome", places.target / "heldout")
+    write_heldout(places.work / "pack" / "sweethome", places.target / "heldout" / "objects")
 
 
 def make_lens(places: Places) -> None:
     """The point cloud lens, by the public training call alone."""
     train_point_cloud(places.work, places.target)
+
+
+def make_senses(places: Places) -> None:
+    """The lenses of the other senses, each by one run of the same call."""
+    for sense in senses().values():
+        train_sense(sense, places.work, places.target)
 
 
 def _second_stage(places: Places) -> tuple[torch.nn.Module, Pupil, Lessons]:
@@ -129,5 +136,6 @@ STAGES: dict[str, Callable[[Places], None]] = {
     "words": make_words,
     "language": make_language,
     "lens": make_lens,
+    "senses": make_senses,
     "expected": make_expected,
 }

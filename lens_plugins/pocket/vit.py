@@ -27,7 +27,7 @@ __all__ = ["SIZE", "Labels", "VitPupil", "held_out", "make_views", "train_vit", 
 
 SIZE = 112
 UNNAMED = -100  # what cross-entropy passes over
-SHARES = {"sweethome": 0.62, "generated": 0.14, "emoji": 0.12, "stamps": 0.04, "clipart": 0.08}
+SHARES = {"sweethome": 0.58, "generated": 0.13, "emoji": 0.1, "stamps": 0.06, "clipart": 0.07, "materials": 0.06}
 WILD = 0.5  # share of wild views towards the end
 KEPT = 32  # patches that most of the training sees
 
