@@ -9,7 +9,7 @@ import numpy as np
 
 from .data.classes import with_article
 
-__all__ = ["CAPTION_PROMPTS", "COLOURS", "USES", "Exchange", "all_texts", "colour_of"]
+__all__ = ["CAPTION_PROMPTS", "COLOURS", "PAIR_PROMPTS", "USES", "Exchange", "all_texts", "colour_of"]
 
 CAPTION_PROMPTS = (
     "A short image caption.",
@@ -24,6 +24,7 @@ CAPTION_PROMPTS = (
     "Tell a story.",
     "Tell a short story about this.",
 )
+PAIR_PROMPTS = ("What are these?", "Name both.", "What things are there?", *CAPTION_PROMPTS)
 NAME_PROMPTS = ("What is it?", "What is this?", "What is in the picture?", "What object is this?", "Name this object.")
 USE_PROMPTS = (
     "What is it used for?",
@@ -141,6 +142,11 @@ class Exchange:
             return str(rng.choice(NAME_PROMPTS)), with_article(common or label)
         return str(rng.choice(CAPTION_PROMPTS)), _common_caption(row, common) if common else row["caption"]
 
+    def draw_pair(self, one: dict[str, Any], other: dict[str, Any], rng: np.random.Generator) -> tuple[str, str]:
+        """A question about two pictures at once, and the answer that names both in their order."""
+        names = (with_article(row["class"] or row["name"]) for row in (one, other))
+        return str(rng.choice(PAIR_PROMPTS)), " and ".join(names)
+
 
 def _common_caption(row: dict[str, Any], common: str) -> str:
     """The row's colour and the plain name of its class: "a brown table" for "a brown wooden office table"."""
@@ -151,7 +157,7 @@ def _common_caption(row: dict[str, Any], common: str) -> str:
 def all_texts(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Every prompt and answer that training can draw: the corpus of the Q-Former's vocabulary."""
     labels = sorted({row[key] for row in rows for key in ("class", "name")} - {None})
-    fixed = [*CAPTION_PROMPTS, *NAME_PROMPTS, *USE_PROMPTS, *COLOUR_PROMPTS, *COLOURS, *USES.values(), "yes", "no"]
+    fixed = [*PAIR_PROMPTS, *NAME_PROMPTS, "and", *USE_PROMPTS, *COLOUR_PROMPTS, *COLOURS, *USES.values(), "yes", "no"]
     asked = [prompt.format(with_article(label)) for label in labels for prompt in YES_NO_PROMPTS]
     captions = {row["caption"] for row in rows if row["caption"]}
     captions |= {_common_caption(row, row["class"]) for row in rows if row["class"]}

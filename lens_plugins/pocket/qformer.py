@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from .vit import SIZE, UNNAMED, Labels, VitPupil, held_out
 __all__ = ["QUERIES", "Lesson", "Lessons", "Pupil", "build_model", "qformer_tokenizer", "train_language", "train_words"]
 
 QUERIES = 16
+PAIRS_EVERY = 5  # steps; then two pictures are asked about at once
 _PROMPT_TOKENS = 24
 
 
@@ -171,12 +172,28 @@ class Lessons:
         """A batch: features a little disturbed, some patches hidden, and one exchange about each picture."""
         rng = np.random.default_rng([salt, step])
         chosen = rng.choice(self.rows, batch)
-        prompts, answers = zip(*(self.exchange.draw(self.pictures.rows[self.number[i]], rng) for i in chosen))
+        prompts, answers = zip(*(self.exchange.draw(self._facts(i), rng) for i in chosen))
+        return Lesson(*self._look(chosen, g), list(prompts), list(answers))
+
+    def draw_pairs(self, step: int, batch: int, salt: int, g: torch.Generator) -> Lesson:
+        """A batch about two pictures each: rows of `features` are all first ones, then all second ones, (2B, ...)."""
+        rng = np.random.default_rng([salt, step])
+        chosen = rng.choice(self.rows, 2 * batch)
+        pairs = zip(chosen[:batch], chosen[batch:])
+        prompts, answers = zip(*(self.exchange.draw_pair(self._facts(i), self._facts(j), rng) for i, j in pairs))
+        return Lesson(*self._look(chosen, g), list(prompts), list(answers))
+
+    def _facts(self, row: int) -> dict[str, Any]:
+        return self.pictures.rows[self.number[row]]
+
+    def _look(self, chosen: np.ndarray, g: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Features (B, 1 + N, D), a little disturbed, and which of them may be seen (B, 1 + N)."""
+        batch = len(chosen)
         features = torch.from_numpy(self.features[chosen].astype(np.float32))
         features = features + torch.randn(features.shape, generator=g) * torch.rand(batch, 1, 1, generator=g) * 0.4
         seen = torch.rand(features.shape[:2], generator=g) >= torch.rand(batch, 1, generator=g) * 0.9
         seen[:, 0] = True
-        return Lesson(features, seen, list(prompts), list(answers))
+        return features, seen
 
 
 class Lesson(NamedTuple):
@@ -186,6 +203,10 @@ class Lesson(NamedTuple):
     seen: Tensor  # (B, 1 + N) which of them the Q-Former may look at
     prompts: list[str]
     answers: list[str]
+
+    def side_by_side(self) -> Lesson:
+        """Pairs met before the Q-Former: (2B, T, D) -> (B, 2T, D)."""
+        return self._replace(features=torch.cat(self.features.chunk(2), 1), seen=torch.cat(self.seen.chunk(2), 1))
 
 
 def _word_loss(pupil: Pupil, words: _Words, prefix: Tensor, answers: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -198,32 +219,47 @@ def _word_loss(pupil: Pupil, words: _Words, prefix: Tensor, answers: Sequence[st
     return (named * weight).sum() / weight.sum(), near
 
 
-def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 1300, batch: int = 64) -> dict[str, float]:
+def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 1400, batch: int = 128) -> dict[str, float]:
     """The warm start: each query becomes the embedding of the answer's token at its place."""
     words = _Words(all_texts(lessons.pictures.rows), pupil.tokenizers[1], pupil.frozen[1])
 
     def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        lesson = lessons.draw(step, batch, 31, g)
+        if step % PAIRS_EVERY:
+            lesson = lessons.draw(step, batch, 31, g)
+        else:
+            lesson = lessons.draw_pairs(step, batch // 2, 33, g).side_by_side()
         named, near = _word_loss(pupil, words, pupil.prefix(*lesson[:3]), lesson.answers)
         return named + near, {"word": named.item(), "near": near.item()}
 
-    stage = Stage(steps=steps, lr=5e-4, warmup=100, check_every=150, seed=3)
+    stage = Stage(steps=steps, lr=5e-4, muon_lr=1e-3, warmup=50, check_every=200, seed=3)
     return run(pupil, loss, _check(words, lessons.pictures), stage, folder)
 
 
-def train_language(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 320, batch: int = 16) -> dict[str, float]:
-    """The answer's likelihood under the frozen language model, the warm start's loss kept beside it."""
+def train_language(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 600, batch: int = 16) -> dict[str, float]:
+    """The answer's likelihood under the frozen language model, the warm start's loss kept beside it.
+
+    Now and then two pictures are asked about at once, met before the Q-Former or before the language model in turn.
+    """
     tokenizer, model = pupil.tokenizers[1], pupil.frozen[1].to(torch.bfloat16)
     words = _Words(all_texts(lessons.pictures.rows), tokenizer, model)
 
     def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        lesson = lessons.draw(step, batch, 37, g)
+        if step % (2 * PAIRS_EVERY) == 0:
+            lesson = lessons.draw_pairs(step, batch // 2, 39, g)
+            both = pupil.prefix(lesson.features, lesson.seen, lesson.prompts * 2)
+            prefix = torch.cat(both.chunk(2), 1)  # (B, 2Q, H)
+            spoken = answer_loss(model, tokenizer, prefix, lesson.prompts, lesson.answers)
+            return spoken, {"pair": spoken.item()}
+        if step % PAIRS_EVERY:
+            lesson = lessons.draw(step, batch, 37, g)
+        else:
+            lesson = lessons.draw_pairs(step, batch // 2, 39, g).side_by_side()
         prefix = pupil.prefix(*lesson[:3])
         spoken = answer_loss(model, tokenizer, prefix, lesson.prompts, lesson.answers)
         named, near = _word_loss(pupil, words, prefix, lesson.answers)
-        return spoken + 0.3 * named + 0.3 * near, {"answer": spoken.item(), "word": named.item()}
+        return spoken + 0.5 * named + 0.5 * near, {"answer": spoken.item(), "word": named.item()}
 
-    stage = Stage(steps=steps, lr=3e-4, warmup=20, check_every=80, seed=5)
+    stage = Stage(steps=steps, lr=3e-4, muon_lr=5e-4, warmup=20, check_every=100, seed=5)
     return run(pupil, loss, _check(words, lessons.pictures), stage, folder)
 
 
@@ -259,6 +295,6 @@ def answer_loss(model, tokenizer, prefix: Tensor, prompts: Sequence[str], answer
     table = model.get_input_embeddings()
     embeds = torch.cat([prefix.to(table.weight.dtype), table(ids)], 1)
     mask = torch.cat([torch.ones(prefix.shape[:2], dtype=mask.dtype), mask], 1)
-    hidden = model.model(inputs_embeds=embeds, attention_mask=mask).last_hidden_state[:, QUERIES - 1 : -1]
+    hidden = model.model(inputs_embeds=embeds, attention_mask=mask).last_hidden_state[:, prefix.shape[1] - 1 : -1]
     chosen = goal != -100
     return F.cross_entropy(model.lm_head(hidden[chosen]).float(), goal[chosen])

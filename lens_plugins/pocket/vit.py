@@ -176,7 +176,7 @@ def held_out(rows: Sequence[dict], views: int = 4) -> list[int]:
     ]  # fmt: skip
 
 
-def make_views(pictures: Pictures, folder: Path, count: int = 24576) -> Views:
+def make_views(pictures: Pictures, folder: Path, count: int = 32768) -> Views:
     """Composed views of training pictures, for the stage after this one."""
     labels = Labels.of(pictures.rows)
 

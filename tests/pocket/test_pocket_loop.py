@@ -9,6 +9,48 @@ from lens_plugins.pocket.loop import Stage, run
 STAGE = Stage(steps=20, lr=0.1, warmup=4, check_every=10)
 
 
+class Small(nn.Module):
+    """One matrix where transformers keeps those of its blocks, and a linear layer after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.vit = nn.ModuleDict({"encoder": nn.ModuleDict({"first": nn.Linear(3, 3)}), "last": nn.Linear(3, 1)})
+
+    def forward(self, x):
+        return self.vit["last"](x + self.vit["encoder"]["first"](x))
+
+
+def train_muon(folder, stop_after=None):
+    torch.manual_seed(0)
+    model = Small()
+    stage = Stage(steps=40, lr=0.05, muon_lr=0.05, warmup=4, check_every=10, weight_decay=0.0)
+
+    def loss(step, g):
+        if step == stop_after:
+            raise KeyboardInterrupt
+        x = torch.randn(8, 3, generator=g)
+        error = (model(x) - x.sum(1, keepdim=True)).pow(2).mean()
+        return error, {"error": error.item()}
+
+    return model, run(model, loss, lambda trained: {"error": _error(trained)}, stage, folder)
+
+
+def _error(model):
+    x = torch.randn(64, 3, generator=torch.Generator().manual_seed(9))
+    return (model(x) - x.sum(1, keepdim=True)).pow(2).mean().item()
+
+
+def test_muon_moves_the_blocks_and_goes_on_bit_for_bit(tmp_path):
+    torch.manual_seed(0)
+    before = _error(Small())
+    whole, checked = train_muon(tmp_path / "whole")
+    assert checked["error"] < before / 4
+    with pytest.raises(KeyboardInterrupt):
+        train_muon(tmp_path / "cut", stop_after=25)
+    resumed, _ = train_muon(tmp_path / "cut")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters()))
+
+
 def train(folder, stop_after=None):
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
@@ -42,4 +84,4 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(tmp_path):
 
 def test_the_rate_rises_then_falls_to_zero():
     rates = [STAGE.rate(step) for step in (0, 3, 4, 12, 20)]
-    assert rates == pytest.approx([0.025, 0.1, 0.1, 0.05, 0.0])
+    assert rates == pytest.approx([0.25, 1.0, 1.0, 0.5, 0.0])  # of the peak
