@@ -26,9 +26,12 @@ from ..lens.loading import load_lens
 from ..pocket.heldout import HeldOut, names_class, open_heldout
 from .lens import hardware
 
-__all__ = ["Score", "describe_folder", "measure", "run"]
+__all__ = ["BATCH", "GENERATION", "Score", "describe_folder", "measure", "run", "shuffled"]
 
 BATCH = 24
+PAIRS = 60  # of a cloud and a picture
+EEG_LEVELS = (-20, -15, -10, -5, 0, 5)  # dB
+EEG_PER_CLASS = 8
 GENERATION = {"num_beams": 1, "max_new_tokens": 16}
 
 
@@ -55,7 +58,7 @@ def measure(host: Host, lens: Lens, objects: Sequence[HeldOut], note: Callable[[
     }
     scores += [_score(host, name, clouds, note) for name, clouds in cases.items()]
     clouds = cases["point clouds"]
-    host.plug(_shuffled(lens))
+    host.plug(shuffled(lens))
     scores.append(_score(host, "point clouds, shuffled lens", clouds, note))
     host.plug(_Blank(lens))
     scores.append(_score(host, "point clouds, no lens", clouds, note))
@@ -90,7 +93,7 @@ _CLOUDS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _shuffled(lens: Lens) -> Lens:
+def shuffled(lens: Lens) -> Lens:
     """The same lens with the entries of every weight tensor in a random order."""
     shuffled = Lens(lens.config).eval().requires_grad_(False)
     g = torch.Generator().manual_seed(0)
@@ -145,28 +148,57 @@ def run(
     lens: str = "pocket-point-cloud",
     *,
     clouds: Path | None = None,
+    everything: bool = False,
+    chart: Path | None = None,
     note: Callable[[str], Any] = _silent,
 ) -> str:
-    """Measure; returns the table, and what the host says of the clouds in a folder where one is given.
+    """Measure; returns the tables, and what the host says of the clouds in a folder where one is given.
 
-    `note` is called with a line whenever a row is done.
+    Args:
+        host: which host answers.
+        lens: which point cloud lens.
+        clouds: a folder whose clouds are captioned as well.
+        everything: the other senses and mixed inputs too.
+        chart: where to draw accuracy by modality; needs `everything`.
+        note: called with a line whenever a row is done.
     """
     loaded, plugged = load_host(host), load_lens(lens)
     objects = open_heldout()
     scores = measure(loaded, plugged, objects, note)
-    ceiling = scores[0].share
     classes = len({o.label for o in objects})
-    lines = [
-        f"{len(objects)} held-out objects of {classes} classes; {hardware()}",
-        "",
-        "| asked about | names the class | of the ceiling |",
-        "| --- | --- | --- |",
-    ]
-    for score in scores:
-        part = f"{score.share / ceiling:.0%}" if ceiling else "-"
-        lines.append(f"| {score.name} | {score.share:.1%} ({score.right} of {score.asked}) | {part} |")
+    lines = [f"{len(objects)} held-out objects of {classes} classes; {hardware()}", "", *_table(scores)]
+    loaded.plug(plugged)
+    if everything:
+        lines += ["", *_everything(loaded, scores, objects, chart, note)]
     if clouds is not None:
-        loaded.plug(plugged)
         lines += ["", "| file | what the host says |", "| --- | --- |"]
         lines += [f"| {name} | {caption} |" for name, caption in describe_folder(loaded, clouds)]
     return "\n".join(lines)
+
+
+def _table(scores: Sequence[Score]) -> list[str]:
+    ceiling = scores[0].share
+    lines = ["| asked about | names the class | of the ceiling |", "| --- | --- | --- |"]
+    for score in scores:
+        part = f"{score.share / ceiling:.0%}" if ceiling else "-"
+        lines.append(f"| {score.name} | {score.share:.1%} ({score.right} of {score.asked}) | {part} |")
+    return lines
+
+
+def _everything(
+    host: Host, scores: Sequence[Score], objects: Sequence[HeldOut], chart: Path | None, note: Callable[[str], Any]
+) -> list[str]:
+    """The other senses, the curve over EEG's noise, mixed inputs; and the chart where one is asked for."""
+    from . import mixed, senses
+    from .chart import Bar, draw
+
+    rows = mixed.measure_mixed(host, objects, PAIRS, note)
+    found = senses.measure_senses(host, note)
+    curve = senses.eeg_curve(host, EEG_LEVELS, EEG_PER_CLASS, note)
+    if chart is not None:
+        clouds = Bar("point cloud", scores[1].share, scores[0].share, scores[-1].share)
+        pictures = Bar("picture", scores[0].share, scores[0].share, scores[-1].share)
+        draw([pictures, clouds, *(Bar(one.title, one.named, one.ceiling, one.chance) for one in found)], chart)
+    lines = [senses.table(found), "", "| simulated EEG, signal to noise | named | nearest |", "| --- | --- | --- |"]
+    lines += [f"| {level:+g} dB | {named:.0%} | {nearest:.0%} |" for level, named, nearest in curve]
+    return [*lines, "", mixed.table(rows)]

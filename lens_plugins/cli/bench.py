@@ -58,16 +58,25 @@ def pocket(
     host: Annotated[str, typer.Option(metavar="ID", help="Which host answers.")] = "pocket-instructblip",
     lens: Annotated[str, typer.Option(metavar="ID", help="Which point-cloud lens.")] = "pocket-point-cloud",
     clouds: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Also list the captions of its clouds.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="The other senses and mixed inputs too.")] = False,
+    chart: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw accuracy by modality; with --all.")] = None,
 ) -> None:
     """Count how often a host names held-out objects, by picture, cloud, shuffled lens and no lens.
 
     \b
     Example:
       lens-plugins bench pocket
+      lens-plugins bench pocket --all --chart accuracy.png
     """
     from ..bench.pocket import run
+    from ..errors import InputError
 
-    typer.echo(run(host, lens, clouds=clouds, note=partial(typer.echo, err=True)))
+    if chart is not None and not everything:
+        raise InputError("--chart draws all modalities, so it needs --all.")
+    if chart is not None and chart.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise InputError(f"--chart {chart}: a chart is written as .png, .svg or .pdf.")
+    note = partial(typer.echo, err=True)
+    typer.echo(run(host, lens, clouds=clouds, everything=everything, chart=chart, note=note))
 
 
 @app.command()

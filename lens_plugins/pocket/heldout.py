@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from .data.classes import WORDS
 from .packs import Pictures, plain
 from .vit import SIZE, held_out
 
-__all__ = ["FOLDER", "HeldOut", "names_class", "open_heldout", "write_heldout"]
+__all__ = ["FOLDER", "HeldOut", "names_class", "names_word", "open_heldout", "write_heldout"]
 
 FOLDER = Path(__file__).parent / "weights" / "heldout" / "objects"
 VIEWS = 4
@@ -42,7 +43,11 @@ class HeldOut:
 
 def names_class(text: str, label: str) -> bool:
     """Whether a sentence names a class, by its name or one of its other words, singular or plural."""
-    words = (label, *WORDS.get(label, ()))
+    return names_word(text, (label, *WORDS.get(label, ())))
+
+
+def names_word(text: str, words: Iterable[str]) -> bool:
+    """Whether a sentence holds one of the words, singular or plural."""
     return any(re.search(rf"\b{re.escape(word)}(s|es)?\b", text.lower()) for word in words)
 
 

@@ -37,6 +37,7 @@ class Sense:
     open_heldout: Callable[[Path], list[Case]]  # target folder -> the cases, in a fixed order
     augmentation: Any  # of lens_plugins.train.augment
     train: Mapping[str, Any]  # fields of TrainConfig: steps, batch_size, lr, ...
+    pictures: Callable[[Path], list[Case]] | None = None  # target folder -> pictures of the cases' things, the ceiling
     lens: Mapping[str, Any] = field(default_factory=dict)  # fields of the small lens, for `lens_config_for`
     simulated: bool = False  # marked wherever a figure is shown
 
