@@ -21,3 +21,13 @@ def test_the_table_is_printed(cli, monkeypatch, module):
     ended = cli("bench", *words.split())
     assert (ended.code, ended.out) == (0, "plain 2 s, ours 1 s\n")
     assert asked == [(positional, named)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--chart", "a.png"], "needs --all"), (["--all", "--chart", "a.gif"], ".png, .svg or .pdf")],
+)
+def test_a_chart_that_cannot_be_drawn_is_refused_first(cli, arguments, words):
+    ended = cli("bench", "pocket", *arguments)
+    assert ended.code == 2
+    assert words in " ".join(ended.err.split())

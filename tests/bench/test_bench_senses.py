@@ -1,0 +1,71 @@
+"""The tables and the chart of `bench pocket --all`, on a host that answers by rote."""
+
+import types
+
+import pytest
+import torch
+
+from lens_plugins.bench import chart, mixed, senses
+from lens_plugins.pocket.heldout import HeldOut
+from lens_plugins.pocket.senses import Case, Sense
+
+
+class Parrot:
+    """Says what it is told to of each input; knows a lens by its modality."""
+
+    def __init__(self, said):
+        self.said, self.lenses, self.log = said, {}, []
+
+    def plug(self, lens):
+        self.lenses["touch"] = lens
+
+    def unplug(self, modality):
+        del self.lenses[modality]
+
+    def generate_batch(self, requests, **_):
+        return [self.said(request) for request in requests]
+
+    def classify(self, inputs, labels):
+        return [[{"label": labels[0], "score": 1.0}] for _ in inputs]
+
+
+@pytest.fixture
+def sense(monkeypatch):
+    lens = types.SimpleNamespace(config=types.SimpleNamespace(input=None))
+    monkeypatch.setattr(senses, "load_lens", lambda name: lens)
+    monkeypatch.setattr(senses, "shuffled", lambda lens: lens)
+    monkeypatch.setattr(senses, "read", lambda source, modality, settings: source)
+    cases = [Case("brick", 0), Case("brick", 1), Case("wood", 2, ("timber",))]
+    return Sense("touch", None, None, lambda folder: cases, None, {}, simulated=True)
+
+
+def test_a_sense_is_scored_by_name_by_nearest_and_by_chance(sense):
+    host = Parrot(lambda request: "a red brick wall" if request.inputs[0] == 0 else "timbers")
+    score = senses.measure_sense(host, sense, lambda line: None)
+    assert (score.cases, score.things) == (3, 2)
+    assert score.named == pytest.approx(2 / 3)  # one brick, and the timber by its other word
+    assert score.nearest == pytest.approx(2 / 3)  # "brick" is always the first label
+    assert score.chance == pytest.approx(2 / 3)
+    assert host.lenses == {}
+    row = senses.table([score]).splitlines()[-1]
+    assert row.startswith("| touch (simulated) | 3 of 2 things | 67% | - | 67% | 67% | 67% | - | - |")
+
+
+def test_mixed_counts_both_names(monkeypatch):
+    monkeypatch.setattr(mixed, "read", lambda source, modality, settings: source)
+    objects = [HeldOut(str(i), label, ["picture"], torch.zeros(1, 3)) for i, label in enumerate(("chair", "lamp"))]
+    host = Parrot(lambda request: "a chair and a lamp" if len(request.inputs) == 2 else "a chair")
+    host.lenses["point_cloud"] = types.SimpleNamespace(config=types.SimpleNamespace(input=None))
+    alone, *places = mixed.measure_mixed(host, objects, 6, lambda line: None)
+    assert alone.both == 0
+    assert alone.first + alone.second == 1  # one of the two is the chair
+    assert [row.both for row in places] == [1, 1, 1]
+    assert mixed.table([alone, *places]).count("100%") == 9
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_the_chart_is_written(tmp_path, ending):
+    pytest.importorskip("matplotlib")
+    bars = [chart.Bar("picture", 0.5, 0.5, 0.1), chart.Bar("EEG (simulated)", 0.4, 0.5, 0.1)]
+    chart.draw(bars, tmp_path / f"chart.{ending}")
+    assert (tmp_path / f"chart.{ending}").stat().st_size > 1000
