@@ -2,7 +2,8 @@
 
 `sources` says what is fetched, `sweethome` reads the catalogues, `classes` and `captions` name things, `meshes`,
 `render` and `clouds` draw and sample them, `split` holds objects out, `pictures` brings flat pictures to one form,
-`pack` is the file format and `build` runs it all. `generate` is a script for an environment of its own.
+`materials` makes surfaces by formula, `pack` is the file format and `build` runs it all. `generate` is a script for an
+environment of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ __all__ = [
     "classes",
     "clouds",
     "generate",
+    "materials",
     "meshes",
     "objects",
     "pack",

@@ -25,6 +25,7 @@ PICTURE_PACKAGES = {
     "twemoji": "emoji-datasource-twitter",
     "stamps": "tuxpaint-stamps-default",
     "clipart": "openclipart-png",
+    "materials": "sweethome3d",
 }
 HEAD = """# Attribution
 
@@ -81,12 +82,15 @@ def attribution(models: Sequence[dict[str, Any]], pictures: Sequence[dict[str, A
         pictures: rows of the index files of the picture packs.
         generated: how many objects Infinigen made.
     """
-    counts = Counter((row["style"] if row["source"] == "emoji" else row["source"], row["licence"]) for row in pictures)
+    shown = [row for row in pictures if row["licence"] != "generated"]
+    counts = Counter((row["style"] if row["source"] == "emoji" else row["source"], row["licence"]) for row in shown)
     used = {"sweethome3d-furniture", "emojibase-data"} | {PICTURE_PACKAGES[origin] for origin, _ in counts}
     made = (
         f"{generated} objects were made with [Infinigen](https://infinigen.org) 1.15.5 (Princeton Vision & Learning "
         "Lab, BSD-3-Clause) and drawn with Blender 4.2.0. They are nobody else's work."
     )
+    if formula := len(pictures) - len(shown):
+        made += f" So are {formula} pictures of materials, drawn by formula."
     sections = [
         HEAD,
         "## Packages\n",

@@ -12,11 +12,11 @@ from typing import Any
 
 from ...errors import MissingDependency
 from . import attribution as page
-from . import classes, generate, objects, pack, pictures, sources, sweethome
+from . import classes, generate, materials, objects, pack, pictures, sources, sweethome
 
 __all__ = ["PICTURE_PACKS", "build_all", "make_environment", "write_attribution"]
 
-PICTURE_PACKS = ("emoji", "stamps", "clipart")
+PICTURE_PACKS = ("emoji", "stamps", "clipart", "materials")
 Row = dict[str, Any]
 
 
@@ -93,8 +93,10 @@ def build_pictures(out: Path, folders: Mapping[str, Path], names: Sequence[str],
     words = [word for label in table for word in (label, *classes.WORDS.get(label, ()))]
     known = pictures.vocabulary(npm, [*names, *words, *(p.name for p in stamps if p.name)])
     clipart = pictures.clipart(folders["openclipart-png"], table, known)
-    for name, found in zip(PICTURE_PACKS, (pictures.emoji(npm, table), stamps, clipart)):
+    for name, found in (("emoji", pictures.emoji(npm, table)), ("stamps", stamps), ("clipart", clipart)):
         status(f"pack/{name}: {pictures.pack_pictures(found, out / 'pack' / name)} pictures")
+    jar = next(folders["sweethome3d"].rglob("sweethome3d.jar"))
+    status(f"pack/materials: {materials.pack_materials(out / 'pack' / 'materials', jar)} pictures")
 
 
 def write_attribution(out: Path, target: Path, packs: Sequence[str] = PICTURE_PACKS) -> None:

@@ -43,6 +43,12 @@ SOURCES = (
         "https://www.sweethome3d.com/importModels.jsp",
     ),
     Source(
+        "sweethome3d", "apt", "7.0.2+dfsg-3", "sweethome3d_7.0.2+dfsg-3_all.deb",
+        "54bce4394ae763da1ffccff8f025565ce7161dc6934371e07480034ef155c411",
+        "photographed textures of floors and walls", "CC-BY-3.0 (textures), GPL-2.0-or-later (package)",
+        "eTeks, Emmanuel Puybaret", "https://www.sweethome3d.com",
+    ),
+    Source(
         "tuxpaint-stamps-default", "apt", "2022.06.04-1", "tuxpaint-stamps-default_2022.06.04-1_all.deb",
         "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
         "captioned pictures, some with sounds", "GPL-2.0-only", "Bill Kendrick and the Tux Paint contributors",
