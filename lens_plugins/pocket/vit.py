@@ -29,6 +29,7 @@ SIZE = 112
 UNNAMED = -100  # what cross-entropy passes over
 SHARES = {"sweethome": 0.58, "generated": 0.13, "emoji": 0.1, "stamps": 0.06, "clipart": 0.07, "materials": 0.06}
 WILD = 0.5  # share of wild views towards the end
+MIXED_FROM = 0.28  # of the steps; from there on every other batch is of blended pictures
 KEPT = 32  # patches that most of the training sees
 
 
@@ -131,13 +132,22 @@ def _loss(pupil: VitPupil, pictures: Pictures, labels: Labels, teacher: np.ndarr
         draw = np.random.default_rng([17, number]).choice(labels.train, batch, p=labels.weight)
         rgb = compose(pictures.take(draw), SIZE, g, WILD * min(1.0, max(0.0, 2.5 * number / steps - 0.4)))
         goal = torch.from_numpy(teacher[draw].astype(np.float32))
+        other, share = np.arange(batch), 1.0
+        if number > MIXED_FROM * steps and number % 2:  # blends of two pictures, taught by the blend of their targets
+            other, share = np.roll(other, 1), 0.5 + 0.5 * float(torch.rand((), generator=g))
+            rgb, goal = (share * x + (1 - share) * x[other] for x in (rgb, goal))
         kept = torch.rand(batch, patches, generator=g).argsort(1)[:, :KEPT]
         with torch.autocast("cpu", torch.bfloat16):
             features = pupil.features(rgb, kept if number < 0.95 * steps else None)
         cls, mean = features[:, 0].float(), features[:, 1:].float().mean(1)
         taught = _apart(pupil.teacher_head(cls), goal) + 0.5 * _apart(pupil.patch_teacher_head(mean), goal)
-        named = F.cross_entropy(pupil.name_logits(cls), labels.name_of[draw], label_smoothing=0.05)
-        sorted_ = F.cross_entropy(pupil.class_head(cls), labels.class_of[draw], ignore_index=-1, label_smoothing=0.1)
+        names, kinds = pupil.name_logits(cls), pupil.class_head(cls)
+        named = sorted_ = torch.zeros(())
+        for part, some in ((share, draw), (1 - share, draw[other])):
+            named = named + part * F.cross_entropy(names, labels.name_of[some], label_smoothing=0.05)
+            sorted_ = sorted_ + part * F.cross_entropy(
+                kinds, labels.class_of[some], ignore_index=-1, label_smoothing=0.1
+            )
         numbers = {"teacher": taught, "name": named, "class": sorted_}
         return 4 * taught + 0.7 * named + sorted_, {key: value.item() for key, value in numbers.items()}
 
