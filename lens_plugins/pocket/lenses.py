@@ -44,9 +44,9 @@ def train_point_cloud(work: Path, target: Path) -> None:
     )
     pairs, config = point_cloud_pairs(work), lens_config_for("point_cloud", vit, SMALL)
     home = work / "lens-point-cloud-tame"
-    lens = _align(pairs, vit, config, head, home, tame, {"steps": 450, "lr": 1e-3})
+    lens = _align(pairs, vit, config, head, home, tame, {"steps": 400, "lr": 1e-3})
     home = work / "lens-point-cloud-mixed"
-    lens = _align(pairs, vit, lens, head, home, mixed, {"steps": 500, "lr": 8e-4})
+    lens = _align(pairs, vit, lens, head, home, mixed, {"steps": 450, "lr": 8e-4})
     save_small(lens, target / "lens-point-cloud")
 
 
