@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .hosts.loading import load_host as load_host
     from .hosts.messages import Reply as Reply
     from .hosts.messages import Request as Request
+    from .hosts.messages import Text as Text
     from .inputs import ModalityInput as ModalityInput
     from .inputs import read as read
     from .lens.config import LensConfig as LensConfig
@@ -26,6 +27,7 @@ _HOME = {
     "Host": ".hosts.base",
     "Request": ".hosts.messages",
     "Reply": ".hosts.messages",
+    "Text": ".hosts.messages",
     "Lens": ".lens.lens",
     "LensConfig": ".lens.config",
 }

@@ -24,10 +24,12 @@ __all__ = [
     "LENSES",
     "LensRow",
     "ModalityRow",
+    "TEXT_TOWERS",
     "find_host",
     "find_lens",
     "find_modality",
     "host_kinds",
+    "is_hub_id",
     "modalities",
     "modality_of_suffix",
     "resolve",
@@ -222,6 +224,9 @@ HOSTS = (
 LANGUAGE_MODELS = {"smollm2-135m-instruct": "lens_plugins.pocket.language_model:folder"}
 """Language models that a shipped host's `lens_plugins.json` may name: "module:function" () -> folder."""
 
+TEXT_TOWERS = {"all-minilm-l6-v2": "lens_plugins.pocket.text_encoder:folder"}
+"""Sentence encoders that it may name, in the same way."""
+
 _KINDS = (
     HostKind("instructblip", "lens_plugins.hosts.instructblip:InstructBlipHost", ("instructblip",)),
     HostKind("blip2", "lens_plugins.hosts.instructblip:Blip2Host", ("blip-2",)),
@@ -296,6 +301,11 @@ def find_lens(id_: str) -> LensRow | None:
 def find_host(id_: str) -> HostRow | None:
     """The row of a known or shipped host, or None."""
     return next((row for row in HOSTS if row.id == id_), None)
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form owner/name; what looks like a path is none."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and "\\" not in name
 
 
 def resolve(dotted: str) -> Any:

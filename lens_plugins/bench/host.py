@@ -115,10 +115,10 @@ def _reuse(host: Host, requests: list[Request], repeats: int) -> Pair:
     """The ViT's part alone: the features of one input for every question, and once for all."""
 
     def apart() -> list[bytes]:
-        return [_bytes(host.embed(request.inputs)) for request in requests]
+        return [_bytes(host.embed(request.inputs, "vision")) for request in requests]
 
     def together() -> list[bytes]:
-        return [_bytes(row[None]) for row in host.embed([request.inputs for request in requests])]
+        return [_bytes(row[None]) for row in host.embed([request.inputs for request in requests], "vision")]
 
     return _in_turn("its features alone", apart, together, repeats)
 

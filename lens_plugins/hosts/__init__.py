@@ -2,6 +2,6 @@
 
 from .base import CodeHost, Host, PrefixHost
 from .loading import load_host
-from .messages import Reply, Request
+from .messages import Reply, Request, Text
 
-__all__ = ["CodeHost", "Host", "PrefixHost", "Reply", "Request", "load_host"]
+__all__ = ["CodeHost", "Host", "PrefixHost", "Reply", "Request", "Text", "load_host"]

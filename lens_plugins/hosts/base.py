@@ -10,10 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 from typing_extensions import Self
 
 from ..catalog import find_modality, modality_of_suffix
@@ -23,13 +21,15 @@ from ..inputs.image import ImageSettings
 from ..lens.lens import Lens
 from ..lens.report import compare_vit
 from ..splice import PLACES, FrozenViT
+from . import retrieval
 from .evidence import Encoder, Seen
-from .messages import Reply, Request
+from .messages import Reply, Request, Text
 
 if TYPE_CHECKING:
     from .._config import FrozenConfig
     from ..inputs.base import Source
     from .loading import LoadOptions
+    from .text_tower import HostTextTower
 
 __all__ = ["CodeHost", "Host", "PrefixHost", "check_fits"]
 
@@ -86,6 +86,8 @@ class Host(ABC):
     """Where it fuses them unless a request says otherwise."""
     standing_prompt: ClassVar[str] = "A short image caption."
     """The default prompt of this kind of host."""
+    text_tower: HostTextTower | None = None
+    """What brings texts and inputs of every modality into one space; `load_host` sets it where there is one."""
 
     def __init__(
         self,
@@ -214,20 +216,71 @@ class Host(ABC):
         self._check_place(fuse)
         return Encoder(self).see([Request(inputs, fuse=fuse, clips=clips)])[0]
 
-    def embed(self, inputs: Source | Sequence[Source]) -> Tensor:
+    def embed(self, inputs: Source | Text | Sequence[Source | Text], space: str | None = None) -> Tensor:
         """One unit vector for each input, in one space for every modality.
 
-        The class token's row after the ViT's final norm, averaged over the clips of a recording, then normalised.
+        The ViT's feature is the class token's row after the final norm, averaged over the clips of a recording. Where
+        the host has a text tower it goes through the text head, and texts have their place beside it.
+
+        Args:
+            inputs: as in `Request`; besides, ``Text("a wooden chair")`` or the string ``"text:a wooden chair"``.
+            space: "vision", the ViT's own feature, or "text"; None: "text" where the host has a text tower.
 
         Returns:
-            (B, D) float32 on the CPU.
+            (B, E) float32 on the CPU; E is the ViT's width, or that of the text space.
+
+        Raises:
+            InputError: a file or array that cannot be read.
+            Unsupported: a text where there is no text tower, or a modality without a lens.
         """
-        requests = [Request(source, fuse="llm") for source in Request(inputs).sources]
-        rows = [
-            torch.stack([self.vit.pool(unit[None])[0] for unit in seen.units]).float().mean(0)
-            for seen in Encoder(self).see(requests)
-        ]
-        return normalize(torch.stack(rows).cpu(), dim=-1)
+        return retrieval.embed(self, inputs, space)
+
+    def classify(
+        self,
+        inputs: Source | Text | Sequence[Source | Text],
+        labels: Sequence[str],
+        *,
+        template: str = "{}",
+        scale: float = retrieval.SCALE,
+    ) -> list[Any]:
+        """Which of some labels each input is, without training; needs a text tower.
+
+        Args:
+            inputs: as in `embed`.
+            labels: two or more, each once.
+            template: what is compared with the input; a label stands in place of ``{}``.
+            scale: factor on the cosines before the softmax: higher is surer, the order stays.
+
+        Returns:
+            As transformers' zero-shot pipelines: ``[{"label": "chair", "score": 0.9}, ...]``, best first, scores that
+            sum to 1; for a list of inputs a list of those.
+
+        Raises:
+            InputError: fewer than two labels, one twice, or an input that cannot be read.
+            Unsupported: the host has no text tower.
+        """
+        return retrieval.classify(self, inputs, labels, template=template, scale=scale)
+
+    def search(
+        self,
+        query: Source | Text | Sequence[Source | Text],
+        items: Sequence[Source | Text] | Tensor,
+        *,
+        top: int | None = 10,
+        space: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Rank items of any modality by their likeness to a query of any modality.
+
+        Args:
+            query: as in `embed`; several make one query, the mean of their vectors.
+            items: what is ranked, or the vectors (N, E) that `embed` made of it, to search in many times.
+            top: how many to return; None: all.
+            space: as in `embed`.
+
+        Returns:
+            ``[{"index": 3, "score": 0.81, "item": ...}, ...]``, best first; the score is the cosine.
+        """
+        return retrieval.search(self, query, items, top=top, space=space)
 
     def read(self, source: Source, *, clips: int | None = None) -> ModalityInput:
         """Read an input as the lens of its modality wants it, or as this host wants pictures.

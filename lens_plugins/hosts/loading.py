@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from .._config import FrozenConfig
 from .._optional import require
-from ..catalog import LANGUAGE_MODELS, HostKind, find_host, host_kinds, resolve
+from ..catalog import LANGUAGE_MODELS, TEXT_TOWERS, HostKind, find_host, host_kinds, is_hub_id, resolve
 from ..errors import CheckpointError, ConfigError, DoesNotFit, Unsupported
 from ..inputs.image import ImageSettings
 from ..splice import FrozenViT, freeze, vit_from_tower
+from .text_tower import TextTower, find_text_tower
 
 if TYPE_CHECKING:
     from .base import Host
@@ -82,15 +83,14 @@ class HostNotes(FrozenConfig):
     kind: str | None = None  # name of a HostKind, where config.json does not tell
     language_model_source: str | None = None  # a language model kept elsewhere, by its name in the catalogue
     default_prompt: str | None = None
+    text_tower: str | None = None  # what the folder's text_head leads to, by its name in the catalogue
     digest: str | None = None  # of all weights in the folder, as `splice.digest` gives it
 
     def __post_init__(self) -> None:
         self._require(self.format <= 1, f"format is {self.format}, this version reads 1; upgrade lens-plugins.")
-        known = (None, *LANGUAGE_MODELS)
-        self._require(
-            self.language_model_source in known,
-            f"language_model_source is {self.language_model_source!r}; known: {', '.join(LANGUAGE_MODELS)}.",
-        )
+        for field, known in (("language_model_source", LANGUAGE_MODELS), ("text_tower", TEXT_TOWERS)):
+            value = getattr(self, field)
+            self._require(value in (None, *known), f"{field} is {value!r}; known: {', '.join(known)}.")
 
     def language_model_folder(self) -> Path | None:
         """Where the language model lies, fetched on first use; None where the host's folder holds it."""
@@ -105,6 +105,8 @@ def load_host(
     quantization: str | None = None,
     vit: FrozenViT | None = None,
     processor: Any = None,
+    text_tower: str | os.PathLike[str] | TextTower | None = None,
+    text_head: str | os.PathLike[str] | None = None,
 ) -> Host:
     """Load a host, frozen and in eval mode.
 
@@ -117,22 +119,37 @@ def load_host(
         quantization: "4bit" (nf4) or "8bit" for the language model alone; ViT and Q-Former keep `dtype`.
         vit: the ViT of another host, shared so that one copy stays in memory; it must hold the same weights.
         processor: transformers' processor of a loaded model, for its tokenizers.
+        text_tower: a sentence encoder, for `Host.embed` of texts, `Host.classify` and search by text: a folder, a hub
+            id, or an object with ``encode(texts) -> (T, E)``; loaded with the first text. None: as the host's folder
+            says; the pocket host has one.
+        text_head: safetensors that lead the ViT's class token into the tower's space, as training writes them; None:
+            the folder's own.
 
     Raises:
         CheckpointError: nothing there, or a file is missing, damaged or does not go with the others.
-        ConfigError: an unknown option or kind of host.
-        DoesNotFit: `vit` holds other weights than the host's own.
+        ConfigError: an unknown option or kind of host; a text tower without a head, or the other way round.
+        DoesNotFit: `vit` holds other weights than the host's own, or the text head is of another width.
     """
+    folder = None if isinstance(source, nn.Module) else find_source(source)
+    notes = HostNotes() if folder is None else read_notes(folder)
+    tower = find_text_tower(folder, notes.text_tower, text_tower, text_head)  # refused before minutes of loading
     if isinstance(source, nn.Module):
         if (dtype, device_map, quantization, vit) != (None, None, None, None):
             raise ConfigError(
                 "A loaded model is used as it is: dtype, device_map, quantization and vit are for loading."
             )
-        return _kind_of_model(source).wrap(freeze(source), processor)
-    options = LoadOptions(load_dtype(dtype), device_map, quantization, vit)
-    if options.dtype != torch.float32 and device_map is None:
+        host = _kind_of_model(source).wrap(freeze(source), processor)
+    else:
+        host = _load(folder, LoadOptions(load_dtype(dtype), device_map, quantization, vit))
+    if tower is not None:
+        tower.check_fits(host.vit)
+        host.text_tower = tower
+    return host
+
+
+def _load(found: str | Path, options: LoadOptions) -> Host:
+    if options.dtype != torch.float32 and options.device_map is None:
         log.warning("%s on a CPU multiplies many times slower than float32; it only saves memory.", options.dtype)
-    found = find_source(source)
     host = resolve(kind_of(found).host).load(found, options)
     freeze(host.model)
     return host
@@ -151,8 +168,7 @@ def find_source(source: str | os.PathLike[str]) -> str | Path:
     if row is not None and (PACKAGE / row.source).is_dir():
         return PACKAGE / row.source
     text = str(source)
-    looks_like_path = isinstance(source, os.PathLike) or text.startswith((".", "/", "~")) or "\\" in text
-    if path.exists() or looks_like_path or text.count("/") != 1:
+    if path.exists() or isinstance(source, os.PathLike) or not is_hub_id(text):
         what = "is a file, not a folder" if path.exists() else "is no folder, no shipped host and no hub id"
         raise CheckpointError(
             f"The host {text} {what}. A hub id has the form owner/name; shipped: pocket-instructblip."

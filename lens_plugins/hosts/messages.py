@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ..inputs.base import Source
     from .evidence import Seen
 
-__all__ = ["Reply", "Request"]
+__all__ = ["Reply", "Request", "Text"]
+
+_PREFIX = "text:"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,30 @@ class Request:
     def sources(self) -> list[Source]:
         """The inputs as a list, also where one was given alone."""
         return list(self.inputs) if isinstance(self.inputs, (list, tuple)) else [self.inputs]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text beside inputs of other modalities, for `Host.embed` and what stands on it.
+
+    ``"text:a wooden chair"`` means the same wherever inputs are strings; any other string is a file.
+
+    Raises:
+        InputError: there is nothing in it.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise InputError("The text is empty; an example is text:a wooden chair.")
+
+    @classmethod
+    def of(cls, source: object) -> Text | None:
+        """The text that a source is, or None where it is something else."""
+        if isinstance(source, str) and source.startswith(_PREFIX):
+            return cls(source.removeprefix(_PREFIX).strip())
+        return source if isinstance(source, Text) else None
 
 
 class Reply(str):

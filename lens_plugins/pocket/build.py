@@ -46,6 +46,7 @@ def save_host(model, qformer_tokenizer, folder: Path) -> str:
             "kind": "instructblip",
             "language_model_source": "smollm2-135m-instruct",
             "default_prompt": DEFAULT_PROMPT,
+            "text_tower": "all-minilm-l6-v2",  # which `save_text_head` leads to
             "digest": found,
         },
     )

@@ -24,8 +24,8 @@ def answers(host: Host, objects: int = 4) -> dict[str, Tensor]:
     shown = everything[:: len(everything) // objects][:objects]
     settings = host.lenses["point_cloud"].config.input
     return {
-        "pictures": host.embed([one.pictures[0] for one in shown]),
-        "point_clouds": host.embed([read(one.cloud, "point_cloud", settings) for one in shown]),
+        "pictures": host.embed([one.pictures[0] for one in shown], "vision"),
+        "point_clouds": host.embed([read(one.cloud, "point_cloud", settings) for one in shown], "vision"),
     }
 
 

@@ -17,9 +17,21 @@ from ..lens.perceiver import PerceiverConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["HOSTS", "IMAGE_SIZE", "PATCHES", "WIDTH", "small_host", "small_input", "small_lens", "write_host"]
+__all__ = [
+    "HOSTS",
+    "IMAGE_SIZE",
+    "PATCHES",
+    "TEXT_WIDTH",
+    "WIDTH",
+    "small_host",
+    "small_input",
+    "small_lens",
+    "write_host",
+    "write_text_tower",
+]
 
 WIDTH, PATCHES, IMAGE_SIZE = 32, 4, 28
+TEXT_WIDTH = 8
 HOSTS = ("instructblip-llama", "instructblip-t5", "blip2-opt", "blip2-t5")
 
 _WORDS = (
@@ -88,6 +100,29 @@ def write_host(folder: str | os.PathLike[str], name: str, *, seed: int = 0) -> P
     _tokenizer(language_model).save_pretrained(folder)
     if family == "instructblip":
         _tokenizer("bert").save_pretrained(folder / "qformer_tokenizer")
+    return folder
+
+
+def write_text_tower(folder: str | os.PathLike[str], *, seed: int = 0) -> Path:
+    """A small sentence encoder as a folder that `load_host(..., text_tower=...)` reads.
+
+    In it lies `text_head.safetensors`, which leads to its space from the ViT of `small_host`.
+    """
+    from safetensors.torch import save_file
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=40, hidden_size=TEXT_WIDTH, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=40,
+    )  # fmt: skip
+    folder, generator = Path(folder), torch.Generator().manual_seed(seed)
+    model = BertModel(config).requires_grad_(False)
+    for name, weight in model.named_parameters():
+        weight.normal_(float(weight.ndim == 1 and not name.endswith("bias")), 0.3, generator=generator)
+    model.save_pretrained(folder)
+    _tokenizer("bert").save_pretrained(folder)
+    head = {"weight": torch.randn(TEXT_WIDTH, WIDTH, generator=generator), "bias": torch.zeros(TEXT_WIDTH)}
+    save_file(head, folder / "text_head.safetensors")
     return folder
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .._optional import require
-from ..errors import CheckpointError, ConfigError, DoesNotFit
+from ..errors import CheckpointError, ConfigError
+from ..hosts.text_tower import Encoder, SentenceTower, TextTower, embed_texts, load_text_head, load_text_tower
 from ..inputs.image import ImageSettings
 from ..keymap import KeyMap
 from ..splice.frozen import freeze
@@ -49,16 +46,6 @@ LN_VISION_EPS = 1e-5  # as LAVIS and SEED trained it; the blocks have 1e-6
 
 
 _DAMAGE = (SafetensorError, pickle.UnpicklingError)
-
-
-class Encoder(Protocol):
-    """A text tower by its one method."""
-
-    def encode(self, texts: list[str]) -> Tensor:
-        """(B, E), any length of vector."""
-
-
-TextTower = Encoder | Callable[[list[str]], Tensor]
 
 
 @contextmanager
@@ -147,99 +134,6 @@ def _tensors(path: str | Path) -> Mapping[str, Tensor]:
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path} is not a flat state of tensors.")
     return state
-
-
-class SentenceTower:
-    """A BERT-like sentence encoder from a local folder (sentence-transformers or plain transformers), frozen.
-
-    Token states are averaged over the mask, or the first is taken where the folder's `1_Pooling` says so.
-
-    Args:
-        folder: with config, weights and tokenizer.
-        device: where it computes.
-
-    Raises:
-        CheckpointError: the folder does not load.
-    """
-
-    def __init__(self, folder: str | Path, device: str | torch.device = "cpu") -> None:
-        from transformers import AutoModel, AutoTokenizer
-
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder)
-            self._model = freeze(AutoModel.from_pretrained(folder, dtype=torch.float32)).to(device)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{folder} does not load as a sentence encoder: {error}") from error
-        self._first = _pools_first(Path(folder))
-
-    @torch.no_grad()
-    def encode(self, texts: list[str]) -> Tensor:
-        """(B, E) float32 unit vectors on the CPU, for texts of at most 128 tokens (longer ones are cut)."""
-        tokens = self._tokenizer(texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
-        tokens = tokens.to(self._model.device)
-        states = self._model(**tokens).last_hidden_state  # (B, T, E)
-        mask = tokens["attention_mask"][..., None].to(states)
-        pooled = states[:, 0] if self._first else (states * mask).sum(dim=1) / mask.sum(dim=1)
-        return F.normalize(pooled, dim=-1).cpu()
-
-
-def _pools_first(folder: Path) -> bool:
-    path = folder / "1_Pooling" / "config.json"
-    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8")).get("pooling_mode_cls_token"))
-
-
-def load_text_tower(spec: str | Path, device: str | torch.device = "cpu") -> SentenceTower:
-    """The text tower in a local folder.
-
-    Raises:
-        ConfigError: no such folder.
-        CheckpointError: it holds no sentence encoder.
-    """
-    if not os.path.isdir(spec):
-        raise ConfigError(f"The text tower {str(spec)!r} is not a folder. Give one that holds a sentence encoder.")
-    return SentenceTower(spec, device)
-
-
-def embed_texts(tower: TextTower, texts: Sequence[str], *, batch_size: int = 64) -> Tensor:
-    """(U, E) float32 unit vectors on the CPU.
-
-    Raises:
-        ConfigError: the tower gives something else than one finite vector a text.
-    """
-    encode = tower.encode if hasattr(tower, "encode") else tower
-    parts = []
-    for start in range(0, len(texts), batch_size):
-        chunk = list(texts[start : start + batch_size])
-        part = torch.as_tensor(encode(chunk)).detach().to("cpu", torch.float32)
-        if part.ndim != 2 or len(part) != len(chunk) or not part.isfinite().all():
-            raise ConfigError(
-                f"The text tower gave a tensor of shape {tuple(part.shape)} for {len(chunk)} texts; "
-                f"it must be ({len(chunk)}, E), of finite numbers."
-            )
-        parts.append(F.normalize(part, dim=-1))
-    return torch.cat(parts)
-
-
-def load_text_head(path: str | Path, width: int) -> nn.Linear:
-    """A frozen linear map from CLS rows into the text space, as a host's recipe wrote it.
-
-    Args:
-        path: safetensors with `weight` (E, D) and perhaps `bias` (E,).
-        width: D, of the ViT.
-
-    Raises:
-        CheckpointError: the file holds something else.
-        DoesNotFit: it reads rows of another width.
-    """
-    state = dict(_tensors(path))
-    weight = state.get("weight")
-    if weight is None or weight.ndim != 2 or state.keys() - {"weight", "bias"}:
-        raise CheckpointError(f"{path} must hold `weight` (E, D) and perhaps `bias` (E,); it holds {sorted(state)}.")
-    if weight.shape[1] != width:
-        raise DoesNotFit(f"The text head {path} reads rows of width {weight.shape[1]}; the ViT's are {width} wide.")
-    head = nn.Linear(width, weight.shape[0], bias="bias" in state)
-    head.load_state_dict({name: value.float() for name, value in state.items()})
-    return freeze(head)
 
 
 def save_text_head(head: nn.Linear, path: str | Path) -> None:
