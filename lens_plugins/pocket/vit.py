@@ -197,7 +197,7 @@ def make_views(pictures: Pictures, folder: Path, count: int = 32768) -> Views:
 
 
 def train_vit(
-    pictures: Pictures, teacher: np.ndarray, text_features, folder: Path, steps: int = 3600, batch: int = 128
+    pictures: Pictures, teacher: np.ndarray, text_features, folder: Path, steps: int = 3100, batch: int = 128
 ) -> VitPupil:
     """Train stage one, or go on with it; the result holds the averaged weights.
 
