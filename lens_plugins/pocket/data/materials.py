@@ -349,28 +349,28 @@ def _wicker(rng: Rng, paint: np.ndarray) -> Made:
 
 EARTH = ("gray", "brown", "beige", "white")
 MATERIALS = {
-    "bark": Material(_bark, "{} tree bark", ("brown", "gray"), turn=15, words=("tree bark", "tree")),
+    "bark": Material(_bark, "{} tree bark", ("brown", "gray"), turn=15, words=("tree bark",)),
     "brick": Material(_brick, "a {} brick wall", ("red", "red", "brown", "gray", "white", "beige"), turn=6,
                       words=("brick wall", "bricks")),
     "carpet": Material(_carpet, "a {} carpet", DYES, words=("rug",)),
     "cork": Material(_cork, "a {} cork board", ("brown", "beige"), words=("cork board",)),
     "fabric": Material(_fabric, "{} fabric", DYES, words=("cloth", "textile")),
     "grass": Material(_grass, "{} grass", ("green", "green", "green", "green", "yellow"), words=("lawn",)),
-    "gravel": Material(_gravel, "{} gravel", EARTH, words=("pebbles", "stones")),
+    "gravel": Material(_gravel, "{} gravel", EARTH, words=("pebbles",)),
     "leather": Material(_leather, "{} leather", ("brown", "brown", "black", "red", "beige", "white", "green", "blue"),
                         gloss=0.35),
     "metal mesh": Material(_mesh, "a {} metal mesh", ("gray", "gray", "black", "white"), gloss=0.5,
-                           words=("mesh", "wire mesh", "metal")),
+                           words=("mesh", "wire mesh")),
     "paper": Material(_paper, "crumpled {} paper", ("white", "white", "beige", "gray", "yellow", "pink", "blue"),
                       words=("crumpled paper",)),
     "sand": Material(_sand, "{} sand", ("beige", "beige", "yellow", "gray", "white", "brown"), turn=60),
     "stone": Material(_stone, "a {} stone wall", EARTH, turn=10, words=("stone wall", "rock")),
     "tile": Material(_tile, "{} tiles", ("white", "white", "beige", "blue", "turquoise", "green", "gray", "black",
                      "red"), gloss=0.5, turn=6, words=("tiles", "tiled floor")),
-    "wicker": Material(_wicker, "{} wicker", ("brown", "beige", "white"), gloss=0.15, words=("basket", "rattan")),
+    "wicker": Material(_wicker, "{} wicker", ("brown", "beige", "white"), gloss=0.15, words=("rattan",)),
     "wood": Material(_wood, "a {} wooden board", ("brown", "brown", "beige", "beige", "gray", "white"), gloss=0.1,
-                     turn=15, words=("wooden board", "wooden floor")),
-    "wool": Material(_wool, "{} knitted wool", DYES, turn=20, words=("knitwear", "knitted wool", "sweater")),
+                     turn=15, words=("wooden", "timber")),
+    "wool": Material(_wool, "{} knitted wool", DYES, turn=20, words=("woolen", "knitted", "knitwear")),
 }  # fmt: skip
 
 
@@ -379,10 +379,11 @@ def _rng(*key: str | int) -> Rng:
     return np.random.default_rng([zlib.crc32(part.encode()) if isinstance(part, str) else part for part in key])
 
 
-def make_surface(material: str, seed: int) -> Surface:
-    """The surface of a material (a key of `MATERIALS`) with a seed."""
+def make_surface(material: str, seed: int, colour: str | None = None) -> Surface:
+    """The surface of a material (a key of `MATERIALS`) with a seed; the same relief in another `colour` on request."""
     kind, rng = MATERIALS[material], _rng(material, seed)
-    colour = str(rng.choice(kind.colours))
+    drawn = str(rng.choice(kind.colours))
+    colour = colour or drawn
     paint = np.array(OWN.get((material, colour), PAINT[colour])) / 255
     height, albedo = kind.make(rng, np.clip(paint * rng.uniform(0.88, 1.12) + rng.normal(0, 0.015, 3), 0.02, 0.97))
     return Surface(

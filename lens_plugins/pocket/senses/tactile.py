@@ -1,0 +1,124 @@
+"""Touch, simulated: frames of a GelSight-like sensor pressed on materials, paired with pictures of the same surfaces.
+
+Sensor and surfaces are made by formula (`data/gelsight.py`, `data/materials.py`). Held-out frames are not stored: the
+index names material, seed and press of each, and they are made again. No training saw their surfaces.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ...errors import CheckpointError
+from ...train.augment import TactileAugment
+from ..data.gelsight import frame
+from ..data.materials import MATERIALS, SEEDS, make_surface, picture
+from ..data.pack import read_lines, write_lines
+from ..vit import SIZE
+from .base import Case, Sense
+from .pairing import write_once
+
+__all__ = ["SENSE", "held_out_pictures", "open_heldout", "pairs", "write_heldout"]
+
+SURFACES = {"train": 32, "val": 4}  # of each material
+FRAMES = {"train": 4, "val": 2}  # of each surface
+PICTURES = 3  # of each surface, in its own and two other colours: touch knows no colour
+PER_MATERIAL = 10
+
+
+def pairs(work: Path) -> Path:
+    """Frames as files of 128 px, each with pictures of its surface and names of its material; 75 s on one core."""
+    return write_once(work / "pairs-tactile", lambda folder: list(_pairs(folder)))
+
+
+def _pairs(folder: Path) -> Iterator[dict[str, Any]]:
+    (folder / "frames").mkdir()
+    (folder / "pictures").mkdir()
+    for split, count in SURFACES.items():
+        for material, seed in ((m, s) for m in MATERIALS for s in SEEDS[split][:count]):
+            key = f"{material.replace(' ', '-')}-{seed}"
+            images, surface = _save_pictures(folder, material, seed, key), make_surface(material, seed)
+            for number in range(FRAMES[split]):
+                name = f"frames/{key}-{number}.png"
+                Image.fromarray(frame(surface, number)).save(folder / name, compress_level=1)
+                shown = {"image": images, "text": _texts(material), "split": split}
+                yield {"modality": "tactile", "path": name, **shown, "id": f"tactile-{key}-{number}"}
+
+
+def _save_pictures(folder: Path, material: str, seed: int, key: str) -> list[str]:
+    """Pictures of one relief in as many colours as there are pictures; their names below `folder`."""
+    own, known = make_surface(material, seed), sorted(set(MATERIALS[material].colours))
+    others = [known[(known.index(own.colour) + step) % len(known)] for step in range(1, PICTURES)]
+    names = [f"pictures/{key}-{view}.png" for view in range(PICTURES)]
+    for view, surface in enumerate([own, *(make_surface(material, seed, colour) for colour in others)]):
+        _resized(picture(surface, view)).save(folder / names[view])
+    return names
+
+
+def _resized(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+
+
+def _texts(material: str) -> list[str]:
+    """The name, and the caption without a colour: "brick" and "a brick wall"."""
+    return sorted({material, " ".join(MATERIALS[material].caption.format("").split())})
+
+
+def write_heldout(work: Path, target: Path) -> int:
+    """Name the held-out frames: one press on each of ten new surfaces of every material."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    rows = [{"material": m, "seed": s, "frame": 0} for m in MATERIALS for s in SEEDS["heldout"][:PER_MATERIAL]]
+    write_lines(target / "index.jsonl", [{**row, "simulated": True, "licence": "generated"} for row in rows])
+    return len(rows)
+
+
+def open_heldout(folder: Path) -> list[Case]:
+    """The frames that the index names, made again: (128, 128, 3) uint8 each.
+
+    Raises:
+        CheckpointError: there is no index.
+    """
+    return [
+        _case(row["material"], frame(make_surface(row["material"], row["seed"]), row["frame"]))
+        for row in _index(folder)
+    ]
+
+
+def held_out_pictures(folder: Path) -> list[Case]:
+    """A picture of each held-out surface, as the host's pictures are read.
+
+    Raises:
+        CheckpointError: there is no index.
+    """
+    return [
+        _case(row["material"], _resized(picture(make_surface(row["material"], row["seed"]), 0)))
+        for row in _index(folder)
+    ]
+
+
+def _index(folder: Path) -> list[dict[str, Any]]:
+    if not (folder / "index.jsonl").is_file():
+        raise CheckpointError(f"{folder} holds no index of tactile cases. Write it again with `make pocket`.")
+    return read_lines(folder / "index.jsonl")
+
+
+def _case(material: str, source: Any) -> Case:
+    return Case(material, source, MATERIALS[material].words)
+
+
+SENSE = Sense(
+    modality="tactile",
+    pairs=pairs,
+    write_heldout=write_heldout,
+    open_heldout=open_heldout,
+    pictures=held_out_pictures,
+    augmentation=TactileAugment(smallest_crop=0.7),
+    train={"steps": 240, "batch_size": 64, "lr": 1e-3, "validate_every": 120},
+    simulated=True,
+)
