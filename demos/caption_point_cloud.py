@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from transformers.utils import logging
 
 import lens_plugins as lp
 
@@ -16,7 +16,7 @@ ROWS, COLUMNS, TURN, TILT = 22, 44, 0.6, 0.35
 DOTS = torch.tensor([[1, 8], [2, 16], [4, 32], [64, 128]])  # of a braille letter: 4 rows, 2 columns
 
 
-def draw(points: Tensor) -> str:
+def draw(points: torch.Tensor) -> str:
     """Dots of a cloud (P, 3), y up, seen from the front, a little from the right and from above."""
     x, y, z = points.unbind(1)
     turn, tilt = torch.tensor(TURN), torch.tensor(TILT)
@@ -30,6 +30,7 @@ def draw(points: Tensor) -> str:
     return "\n".join("".join(chr(0x2800 + code) for code in row) for row in letters.tolist() if any(row))
 
 
+logging.disable_progress_bar()
 cloud = lp.read(sys.argv[1] if len(sys.argv) > 1 else str(CHAIR))
 print(draw(cloud.tensor[::3]))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from transformers.utils import logging
 
 import lens_plugins as lp
 from lens_plugins.testing.small import small_lens, write_host
@@ -45,8 +46,11 @@ def shipped(home, monkeypatch):
 
 def run(script, shipped, monkeypatch, capsys, *files):
     monkeypatch.setattr("sys.argv", [str(script), *(str(shipped / "data" / file) for file in files)])
+    logging.enable_progress_bar()
     runpy.run_path(str(script), run_name="__main__")
-    return capsys.readouterr().out
+    ended = capsys.readouterr()
+    assert ended.err == ""
+    return ended.out
 
 
 def test_there_are_the_three_of_the_readme():

@@ -1,4 +1,4 @@
-"""lens-plugins bench lens | host | pocket | seed"""
+"""lens-plugins bench lens | host | pocket | seed | pocket-seed"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["app", "host", "lens", "pocket", "seed"]
+__all__ = ["app", "host", "lens", "pocket", "pocket_seed", "seed"]
 
 app = typer.Typer(name="bench", no_args_is_help=True, help="Measure again what the documentation claims.")
 
@@ -94,3 +94,24 @@ def seed(
     from ..bench.seed import run
 
     typer.echo(run(host, repeats=repeats, threads=threads))
+
+
+@app.command()
+def pocket_seed(
+    host: Annotated[str, typer.Option(metavar="ID", help="Which SEED-LLaMA draws.")] = "pocket-seed-llama",
+    judge: Annotated[str, typer.Option(metavar="ID", help="Whose zero-shot classes count.")] = "pocket-instructblip",
+    objects: Annotated[int | None, typer.Option(min=2, help="Held-out things; all unless given.")] = None,
+    grid: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw inputs and outputs side by side.")] = None,
+) -> None:
+    """Judge what a SEED-LLaMA draws of held-out things: again, changed, two in one picture.
+
+    \b
+    Example:
+      lens-plugins bench pocket-seed --grid grid.png
+    """
+    from ..bench.pocket_seed import run
+    from ..hosts.seed_llama.images import check_target
+
+    if grid is not None:
+        check_target(grid)
+    typer.echo(run(host, judge, objects=objects, grid=grid, note=partial(typer.echo, err=True)))

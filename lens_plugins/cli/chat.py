@@ -6,26 +6,32 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError, LensPluginsError
+from ..errors import InputError, LensPluginsError, Unsupported
+from .noise import quieten_diffusers
 from .options import Clips, Fuse, GenerationOptions, HostOptions, Place, spelled_out
 from .output import complain
 from .session import Session
 
 if TYPE_CHECKING:
     from ..hosts.evidence import Seen
+    from ..hosts.seed_llama.chat import SeedChat
+    from ..hosts.seed_llama.messages import SeedReply
+    from ..inputs import ModalityInput
 
 __all__ = ["chat"]
 
 _HELP = """\
-/look FILE...   look at these files instead
+/look FILE...   look at these files instead (a SEED-LLaMA forgets what was said)
 /add FILE...    look at these too
 /help           this
 /quit           leave (or Ctrl-D)
-Anything else is a question about what is looked at."""
+Anything else is a question."""
 
 
 @spelled_out
@@ -35,25 +41,62 @@ def chat(
     files: Annotated[list[str] | None, typer.Argument(metavar="FILE", help="What to look at first.")] = None,
     fuse: Fuse = None,
     clips: Clips = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="PICTURE", help="Where what a SEED-LLaMA draws is saved: a .png file."),
+    ] = None,
 ) -> None:
     """Ask many questions about files that are looked at once.
 
-    Every question is answered by itself: these hosts do not remember earlier ones. Answers appear word by word, which
-    takes one beam. Questions may be piped in, one a line.
+    Every question is answered by itself, word by word, which takes one beam. A SEED-LLaMA remembers what was said,
+    shown and drawn, as codes; its answers come whole, and its pictures are saved where --output says, as PICTURE-1 and
+    so on. Questions may be piped in, one a line.
 
     \b
     Example:
       lens-plugins chat chair.ply
+      lens-plugins chat chair.ply --host AILab-CVC/seed-llama-8b-sft -o drawn.png
     """
-    talk = _Talk(Session(host, clips), fuse, generation.given())
-    talk.look(files or [])
+    session, options, target = Session(host, clips), generation.given(), _target(output)
+    inputs = [session.read(file) for file in files or ()]  # a broken file is found before the host is loaded
+    if hasattr(session.host, "chat"):
+        quieten_diffusers()
+        talk: _Talk = _Conversation(session, fuse, options, target=target)
+    elif target is not None:
+        raise Unsupported(f"{session.name} writes text alone; --output is for what a SEED-LLaMA draws.")
+    else:
+        talk = _Talk(session, fuse, options)
+    talk.see(inputs)
     for line in _lines():
         if line == "/quit":
             break
         try:
-            talk.obey(line)
+            _obey(talk, line)
         except LensPluginsError as error:
             complain(error)
+
+
+def _target(output: str | None) -> Path | None:
+    if output is None:
+        return None
+    from ..hosts.seed_llama.images import check_target
+
+    return check_target(output)
+
+
+def _obey(talk: _Talk, line: str) -> None:
+    """A command or a question."""
+    if not line.startswith("/"):
+        talk.ask(line)
+        return
+    command, *files = _words(line)
+    if command == "/help":
+        typer.echo(_HELP, err=True)
+    elif command not in ("/look", "/add"):
+        raise InputError(f"There is no command {command}; /help lists them.")
+    elif files:
+        inputs = [talk.session.read(file) for file in files]  # where one cannot be read nothing changes
+        talk.see(inputs) if command == "/look" else talk.add(inputs)
 
 
 def _lines() -> Iterator[str]:
@@ -77,39 +120,73 @@ def _words(line: str) -> list[str]:
 
 @dataclass
 class _Talk:
-    """What is looked at, and how it is asked about."""
+    """What is looked at, and how it is asked about: each question by itself."""
 
     session: Session
     fuse: Place | None
     options: dict[str, Any]
-    files: list[str] = field(default_factory=list)
+    inputs: list[ModalityInput] = field(default_factory=list)
     seen: Seen | None = None
 
-    def obey(self, line: str) -> None:
-        """A command or a question."""
-        if not line.startswith("/"):
-            self.ask(line)
-            return
-        command, *words = _words(line)
-        if command == "/help":
-            typer.echo(_HELP, err=True)
-        elif command == "/look":
-            self.look(words)
-        elif command == "/add":
-            self.look([*self.files, *words])
-        else:
-            raise InputError(f"There is no command {command}; /help lists them.")
-
-    def look(self, files: Sequence[str]) -> None:
-        """Look at files, in place of those before; where one cannot be read nothing changes."""
-        if files:
-            inputs = [self.session.read(file) for file in files]
+    def see(self, inputs: Sequence[ModalityInput]) -> None:
+        """Look at these, in place of those before."""
+        if inputs:
             self.seen = self.session.host.look(inputs, fuse=self.fuse)
-            self.files = list(files)
+            self.inputs = list(inputs)
+
+    def add(self, inputs: Sequence[ModalityInput]) -> None:
+        """Look at these too."""
+        self.see([*self.inputs, *inputs])
 
     def ask(self, question: str) -> None:
+        """Print the answer as it comes."""
         if self.seen is None:
             raise InputError("Nothing is looked at yet; start with: /look FILE")
         for piece in self.session.host.stream(self.seen, question, **self.options):
             typer.echo(piece, nl=False)
         typer.echo()
+
+
+@dataclass
+class _Conversation(_Talk):
+    """With a host that remembers: files are shown with the next question, and everything stays in the prompt."""
+
+    target: Path | None = None
+    drawn: int = 0
+
+    @cached_property
+    def chat(self) -> SeedChat:
+        """The conversation of the host."""
+        return self.session.host.chat()
+
+    def see(self, inputs: Sequence[ModalityInput]) -> None:
+        """Begin anew, with these."""
+        self.chat.reset()
+        self.inputs = list(inputs)
+
+    def add(self, inputs: Sequence[ModalityInput]) -> None:
+        """Show these too."""
+        self.inputs = [*self.inputs, *inputs]
+
+    def ask(self, question: str) -> None:
+        """Print the answer and save its pictures."""
+        seen = self.session.host.look(self.inputs, fuse=self.fuse) if self.inputs else None
+        reply = self.chat.say(question, seen, **self.options)
+        self.inputs = []
+        if reply.text or not reply.images:
+            typer.echo(reply.text)
+        if self.target is not None:
+            self._save(reply, question)
+        elif reply.images:
+            typer.echo(f"pictures drawn: {len(reply.images)}; --output PICTURE saves them", err=True)
+
+    def _save(self, reply: SeedReply, question: str) -> None:
+        from .. import __version__
+        from ..hosts.seed_llama.images import numbered, save_pictures
+
+        common = {"software": f"lens-plugins {__version__}", "host": self.session.name, "prompt": question}
+        for picture, codes in zip(reply.images, reply.codes.tolist()):
+            self.drawn += 1
+            path = numbered(self.target, self.drawn)
+            save_pictures({path: (picture, {**common, "seed": reply.seed, "codes": codes})})
+            typer.echo(path)

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..catalog import HOSTS, LANGUAGE_MODELS, LENSES, resolve
+from ..catalog import HOSTS, LANGUAGE_MODELS, LENSES, TEXT_TOWERS, resolve
 from ..errors import ConfigError
 from .options import Json
 from .output import one_line, print_json, progress
@@ -37,7 +37,9 @@ class Finding:
 
 
 def doctor(
-    fetch: Annotated[bool, typer.Option("--fetch", help="Fetch the pocket hosts' language model if absent.")] = False,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Fetch the pocket hosts' language model and text encoder if absent.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Check this installation and name the cure.
@@ -49,8 +51,8 @@ def doctor(
       lens-plugins doctor
     """
     if fetch:
-        with progress("fetching the language model (100 MB)"):
-            for where in LANGUAGE_MODELS.values():
+        with progress("fetching the language model (100 MB) and the text encoder (90 MB)"):
+            for where in (*LANGUAGE_MODELS.values(), *TEXT_TOWERS.values()):
                 resolve(where)()
     findings = []
     for finding in examine():
@@ -73,6 +75,7 @@ def examine() -> Iterator[Finding]:
     yield from _devices()
     yield _cache()
     yield from map(_language_model, LANGUAGE_MODELS)
+    yield from map(_text_encoder, TEXT_TOWERS)
     yield from _shipped()
     yield _hub()
 
@@ -146,6 +149,13 @@ def _language_model(name: str) -> Finding:
     if (cache_folder() / name / "model.safetensors").is_file():
         return Finding("language model", f"{name} is there")
     return Finding("language model", f"{name} is absent", "lens-plugins doctor --fetch (or wait for the first caption)")
+
+
+def _text_encoder(name: str) -> Finding:
+    from ..pocket.fetched import cache_folder
+
+    there = (cache_folder() / name / "model.safetensors").is_file()
+    return Finding("text encoder", f"{name} is {'there' if there else 'absent; classify and search by text fetch it'}")
 
 
 def _shipped() -> Iterator[Finding]:

@@ -12,6 +12,7 @@ import typer
 
 from .._optional import require
 from ..errors import Unsupported
+from .noise import quieten_diffusers
 from .options import Clips, HostOptions, Json, Place, spelled_out
 from .output import answer, print_json, progress
 from .session import Session, file_names
@@ -88,8 +89,10 @@ def imagine(
     from ..hosts.seed_llama.images import check_target
 
     target, options, names = check_target(output), drawing.given(), file_names(files)
-    _check_diffusers()
+    require("diffusers", extra="seed", purpose="Drawing pictures")  # missed now and not after minutes
+    quieten_diffusers()
     session = Session(host, clips or 1)
+    session.check_host()
     inputs = [session.read(name) for name in names]
     artist = _artist(session)
     began = perf_counter()
@@ -104,14 +107,6 @@ def imagine(
             print_json(answer(inputs, prompt, reply.text, host=session.name, seconds=seconds, **more))
         else:
             typer.echo(path)
-
-
-def _check_diffusers() -> None:
-    """Miss diffusers now and not after minutes; and keep its bars off the screen, which no variable does."""
-    require("diffusers", extra="seed", purpose="Drawing pictures")
-    from diffusers.utils import logging
-
-    logging.disable_progress_bar()
 
 
 def _artist(session: Session) -> SeedLlamaHost:

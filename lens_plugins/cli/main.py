@@ -14,12 +14,14 @@ from .ask import ask
 from .bench import app as bench_app
 from .caption import caption
 from .chat import chat
+from .classify import classify
 from .doctor import doctor
 from .host import app as host_app
 from .imagine import imagine
 from .lens import app as lens_app
 from .noise import debugging, quieten
 from .output import complain, one_line
+from .search import search
 from .story import story
 from .train import train
 
@@ -32,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # they would print tensors
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (caption, ask, story, chat, doctor):
+for command in (caption, ask, story, chat, search, classify, doctor):
     app.command()(command)
 app.command(short_help="Make pictures of files.")(imagine)
 app.command(short_help="Align a lens to the frozen ViT of a host.")(train)

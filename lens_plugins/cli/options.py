@@ -23,6 +23,7 @@ __all__ = [
     "Overrides",
     "Place",
     "Prompt",
+    "TextHostOptions",
     "pairs",
     "spelled_out",
     "values_of",
@@ -81,6 +82,27 @@ class HostOptions:
         if self.four_bit and self.eight_bit:
             raise ConfigError("--4bit and --8bit exclude each other; give one of them.")
         return "4bit" if self.four_bit else "8bit" if self.eight_bit else None
+
+    def loading(self) -> dict[str, Any]:
+        """What `load_host` is told besides the host's name."""
+        return {"dtype": self.dtype, "device_map": self.device, "quantization": self.quantization}
+
+
+@dataclass(frozen=True)
+class TextHostOptions(HostOptions):
+    """`HostOptions` with a text tower for hosts that have none of their own."""
+
+    text_tower: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="A sentence encoder, or its hub id; a shipped host has its own."),
+    ] = None
+    text_head: Annotated[
+        str | None, typer.Option(metavar="FILE", help="What leads to it from the host's ViT, as training wrote it.")
+    ] = None
+
+    def loading(self) -> dict[str, Any]:
+        """See `HostOptions.loading`."""
+        return {**super().loading(), "text_tower": self.text_tower, "text_head": self.text_head}
 
 
 @dataclass(frozen=True)

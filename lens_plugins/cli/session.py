@@ -35,7 +35,7 @@ class Session:
     def __init__(self, options: HostOptions, clips: int | None = None) -> None:
         self._options = options
         self._clips = clips
-        self._quantization = options.quantization
+        self._loading = options.loading()
         self._sources = lens_sources(options)
         self._lenses: dict[str, Lens] = {}
         self._host: Host | None = None
@@ -51,15 +51,27 @@ class Session:
         if self._host is None:
             from .. import load_host
 
-            options = self._options
-            check_device(options.device)
-            with progress(f"loading {options.host}"):
-                self._host = load_host(
-                    options.host, dtype=options.dtype, device_map=options.device, quantization=self._quantization
-                )
+            check_device(self._options.device)
+            with progress(f"loading {self.name}"):
+                self._host = load_host(self.name, **self._loading)
         for modality in self._lenses.keys() - self._host.lenses.keys():
             self._host.plug(self._lenses[modality].to(self._host.vit.device))
         return self._host
+
+    @property
+    def modalities(self) -> list[str]:
+        """What can be read: pictures, and the modalities of the lenses."""
+        return sorted({"image", *self._sources})
+
+    def check_host(self) -> None:
+        """Refuse a host that is nowhere, before anything else is read or loaded.
+
+        Raises:
+            CheckpointError: no such folder, no shipped host and no hub id.
+        """
+        from ..hosts.loading import find_source
+
+        find_source(self.name)
 
     def read(self, file: str) -> ModalityInput:
         """Read a file as the lens of its modality wants it, or as the host wants pictures; `source` is as given.

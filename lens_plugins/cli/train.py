@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import ConfigError
+from .options import values_of
 
 __all__ = ["train"]
 
@@ -52,7 +52,7 @@ def train(
     """
     from ..train import TrainConfig, lens_config_for, load_text_tower, load_vit, plot_metrics, train_lens
 
-    run, parts = _settings(config or ())
+    run, parts = _settings(config)
     named = {
         "steps": steps,
         "batch_size": batch_size,
@@ -89,22 +89,8 @@ def train(
         typer.echo(f"plot: {plot_metrics(output, plot)}", err=True)
 
 
-def _settings(pairs: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`K=V` words as fields of the run and, behind `lens.`, of the lens; values are JSON, or else plain text.
-
-    Raises:
-        ConfigError: a word without `=`.
-    """
-    run: dict[str, Any] = {}
-    lens: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise ConfigError(f"--config {pair!r} is not NAME=VALUE; an example is views=mean.")
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
-            value = text
-        part, own = (lens, name.removeprefix("lens.")) if name.startswith("lens.") else (run, name)
-        part[own] = value
-    return run, lens
+def _settings(given: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`K=V` words as fields of the run and, behind `lens.`, of the lens."""
+    values = values_of(given, "--config")
+    run = {name: value for name, value in values.items() if not name.startswith("lens.")}
+    return run, {name.removeprefix("lens."): value for name, value in values.items() if name not in run}

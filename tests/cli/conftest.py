@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from lens_plugins.cli.main import run
-from lens_plugins.testing.small import small_lens, write_host
+from lens_plugins.testing.small import small_lens, write_host, write_text_tower
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ def cli(capsys, monkeypatch):
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory) -> Path:
-    """A folder with a small `host`, a small lens of each modality by its name, and a file of most modalities."""
+    """A folder with a small `host`, text `tower`, lens of each modality by its name, and a file of most modalities."""
     root = tmp_path_factory.mktemp("small")
     write_host(root / "host", "instructblip-llama")
+    write_text_tower(root / "tower")
     for modality in ("point_cloud", "depth", "tactile"):
         small_lens(modality).save_pretrained(root / modality)
     rng = np.random.default_rng(0)
@@ -52,5 +53,15 @@ def small(tmp_path_factory) -> Path:
 @pytest.fixture
 def plugged(small) -> list[object]:
     """The options that make every command quick: the small host, its lenses, four tokens, one beam."""
+    return [*_host(small), "--max-new-tokens", "4", "--num-beams", "1"]
+
+
+@pytest.fixture
+def literate(small) -> list[object]:
+    """The small host, its lenses and a text tower."""
+    return [*_host(small), "--text-tower", small / "tower", "--text-head", small / "tower" / "text_head.safetensors"]
+
+
+def _host(small: Path) -> list[object]:
     lenses = [word for name in ("point_cloud", "depth") for word in ("--lens", f"{name}={small / name}")]
-    return ["--host", small / "host", *lenses, "--max-new-tokens", "4", "--num-beams", "1"]
+    return ["--host", small / "host", *lenses]

@@ -3,6 +3,9 @@ import io
 import pytest
 
 from lens_plugins.hosts.base import Host
+from lens_plugins.hosts.seed_llama.chat import SeedChat
+from lens_plugins.hosts.seed_llama.images import read_notes
+from lens_plugins.testing.small_seed import write_seed_host
 
 
 @pytest.fixture
@@ -61,3 +64,58 @@ def test_help_goes_to_stderr(chat):
 def test_a_bad_first_file_ends_it(chat):
     ended = chat("what?\n", "gone.ply")
     assert (ended.code, ended.out) == (2, "")
+
+
+def test_a_host_that_only_writes_draws_nothing(chat, small, tmp_path):
+    ended = chat("what?\n", small / "piano.npy", "-o", tmp_path / "out.png")
+    assert (ended.code, ended.out) == (2, "")
+    assert "--output is for what a SEED-LLaMA draws" in ended.err
+
+
+@pytest.fixture(scope="module")
+def artist(tmp_path_factory):
+    return write_seed_host(tmp_path_factory.mktemp("chat") / "artist")
+
+
+@pytest.fixture
+def remembered(cli, small, artist, monkeypatch):
+    """Run a conversation with a host that remembers; gives how it ended, and the histories after each reply."""
+    histories = []
+    say = SeedChat.say
+
+    def said(self, *words, **options):
+        reply = say(self, *words, **options)
+        histories.append([*self.history])
+        return reply
+
+    def talk(typed, *words):
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        monkeypatch.setattr(SeedChat, "say", said)
+        lens = f"point_cloud={small / 'point_cloud'}"
+        ended = cli("chat", *words, "--host", artist, "--lens", lens, "--max-new-tokens", "8", "--seed", "3")
+        return ended, histories
+
+    return talk
+
+
+def test_a_seed_llama_remembers_what_it_was_shown_and_drew(remembered, small, tmp_path):
+    typed = f"what is it?\nmake it red\n/add {small / 'chair.npy'}\nand this?\n"
+    words = [small / "beach.jpg", "-o", tmp_path / "out.png", "--generation", "force_image=true"]
+    ended, histories = remembered(typed, *words)
+    assert (ended.code, ended.err) == (0, "")
+    first, second, third = histories[-1]
+    assert "<img>" in first[0]  # what was shown, as codes
+    assert "<img>" in first[1]  # what was drawn, as codes
+    assert second[0] == "make it red"  # shown once
+    assert "<img>" in third[0]  # the cloud
+    assert [len(history) for history in histories] == [1, 2, 3]
+    paths = [tmp_path / f"out-{number}.png" for number in (1, 2, 3)]
+    assert [line for line in ended.out.splitlines() if line.endswith(".png")] == [str(path) for path in paths]
+    assert [read_notes(path)["prompt"] for path in paths] == ["what is it?", "make it red", "and this?"]
+
+
+def test_looking_at_something_else_begins_anew(remembered, small):
+    ended, histories = remembered(f"hello\n/look {small / 'beach.jpg'}\nwhat?\n", "--generation", "force_image=true")
+    assert ended.code == 0
+    assert [len(history) for history in histories] == [1, 1]
+    assert ended.err == "pictures drawn: 1; --output PICTURE saves them\n" * 2

@@ -46,6 +46,8 @@ def test_everything_is_looked_at(monkeypatch, tmp_path, installed):
     assert found["cache"].found.startswith(f"{tmp_path}, ")
     assert found["bitsandbytes"] == Finding("bitsandbytes", "absent (only for lens-plugins[quant])")
     assert found["language model"].cure.startswith("lens-plugins doctor --fetch")
+    absent = "all-minilm-l6-v2 is absent; classify and search by text fetch it"  # which is nothing to mend
+    assert found["text encoder"] == Finding("text encoder", absent)
 
 
 def test_a_mismatched_torchvision_is_named_with_its_cure(installed, broken):
@@ -87,4 +89,5 @@ def test_fetch_fetches_first(cli, monkeypatch):
     monkeypatch.setattr(module, "resolve", lambda dotted: lambda: order.append(dotted))
     monkeypatch.setattr(module, "examine", lambda: order.append("examine") or iter(()))
     assert cli("doctor", "--fetch").code == 0
-    assert order == ["lens_plugins.pocket.language_model:folder", "examine"]
+    fetched = [f"lens_plugins.pocket.{name}:folder" for name in ("language_model", "text_encoder")]
+    assert order == [*fetched, "examine"]

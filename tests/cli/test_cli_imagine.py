@@ -72,6 +72,7 @@ WRONG = {  # words after the file, what the complaint says
     "a host that writes only": (["--host", "{writer}"], "cannot make a picture; a SEED-LLaMA host can"),
     "too few places": (["--edit", "put <image> on <image>"], "<image> 2 times, there are 1 pictures"),
     "codes in the prompt": (["--edit", "make <img_00001> red"], "write <image> where a picture goes"),
+    "a host that is nowhere": (["--host", "pocket-absent"], "host pocket-absent is no folder, no shipped host"),
     "a host without its pipeline": (["--host", "{poor}"], "community mirror"),
 }
 
@@ -91,6 +92,12 @@ def test_what_is_wrong_ends_with_2_and_no_file(cli, small, drawing, artist, tmp_
     assert ended.err.count("\n") == 1
     assert complaint in ended.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_absent_host_comes_before_an_absent_lens(cli, small, tmp_path):
+    ended = cli("imagine", small / "chair.npy", "--host", "pocket-absent", "-o", tmp_path / "out.png")
+    assert (ended.code, ended.out) == (2, "")
+    assert "host pocket-absent is no folder" in ended.err
 
 
 def test_absent_diffusers_are_missed_before_a_host_is_loaded(cli, small, monkeypatch, tmp_path):

@@ -4,7 +4,15 @@ import pytest
 import torch
 import typer
 
-from lens_plugins.cli.options import GenerationOptions, HostOptions, Place, pairs, spelled_out, values_of
+from lens_plugins.cli.options import (
+    GenerationOptions,
+    HostOptions,
+    Place,
+    TextHostOptions,
+    pairs,
+    spelled_out,
+    values_of,
+)
 from lens_plugins.errors import ConfigError
 from lens_plugins.splice import PLACES
 
@@ -45,6 +53,17 @@ def test_quantization(options, quantization):
 def test_both_quantizations_are_refused():
     with pytest.raises(ConfigError, match="--4bit and --8bit exclude each other"):
         _ = HostOptions(four_bit=True, eight_bit=True).quantization
+
+
+def test_what_load_host_is_told():
+    import inspect
+
+    from lens_plugins import load_host
+
+    options = TextHostOptions(host="h", eight_bit=True, device="cuda", text_tower="t", text_head="f")
+    told = {"dtype": None, "device_map": "cuda", "quantization": "8bit", "text_tower": "t", "text_head": "f"}
+    assert options.loading() == told
+    assert told.keys() <= inspect.signature(load_host).parameters.keys()
 
 
 def test_nothing_given_leaves_generation_to_the_host():

@@ -97,6 +97,11 @@ def test_a_host_that_cannot_be_loaded_is_no_fault_of_each_file(small):
         Session(HostOptions(host="./gone")).read_each([str(small / "beach.jpg")] * 2)
 
 
+def test_what_can_be_read_is_pictures_and_what_has_a_lens(options, shipped):
+    assert Session(options).modalities == ["image", "point_cloud"]
+    assert Session(HostOptions(host="pocket-x")).modalities == ["audio", "image"]
+
+
 @pytest.mark.parametrize("device", [None, "auto", "cpu", "cuda", "cuda:1"])
 def test_devices_that_are_there(device, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)

@@ -46,5 +46,9 @@ def test_words_of_config():
     run, lens = _settings(["views=mean", "ema=0.9", "betas=[0.8, 0.9]", "lens.num_groups=4"])
     assert run == {"views": "mean", "ema": 0.9, "betas": [0.8, 0.9]}
     assert lens == {"num_groups": 4}
-    with pytest.raises(ConfigError, match="--config 'views' is not NAME=VALUE"):
-        _settings(["views"])
+    assert _settings(None) == ({}, {})
+    for wrong in ("views", "views=", "=mean"):
+        with pytest.raises(ConfigError, match=f"--config '{wrong}' is not of the form NAME=VALUE"):
+            _settings([wrong])
+    with pytest.raises(ConfigError, match=r"--config gives 'lens\.width' twice: '8' and '9'"):
+        _settings(["lens.width=8", "lens.width=9"])
