@@ -191,10 +191,12 @@ def _to_unit_ball(clouds: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AudioAugment(FrozenConfig):
-    """Spectrograms (B, T, F): masks, a quiet second clip, noise, a roll in time.
+    """Spectrograms (B, T, F): masks, a quiet second clip, noise, a roll in time; more where asked.
 
-    The recipe of the Audio Spectrogram Transformer (Gong et al. 2021), but that the mixed clip stays the quieter one,
-    because the anchor is the louder one's. `mean` and `std` undo the normalisation, so that powers add.
+    The defaults are the recipe of the Audio Spectrogram Transformer (Gong et al. 2021), but that the mixed clip stays
+    the quieter one, because the anchor is the louder one's. `mean` and `std` undo the normalisation, so that powers
+    add. What comes after them is off unless given; it is for clips that fill their frames, since it would change
+    padding too.
     """
 
     frequency_mask: int = 12  # largest width, bins
@@ -205,9 +207,16 @@ class AudioAugment(FrozenConfig):
     roll: int = 10  # frames, either way
     mean: float = -4.2677393
     std: float = 4.5689974
+    gain: tuple[float, float] = (0.0, 0.0)  # decibels, from and to
+    tone: float = 0.0  # standard deviation of a smooth change of the spectrum, decibels
+    dull: float = 0.0  # share of clips that lose what is above some frequency
+    hiss: float = 0.0  # share of clips with steady noise under them
+    stretch: float = 0.0  # largest change of the pace, as a share, either way; the pitch stays
+    pitch: float = 0.0  # largest shift of the spectrum, bins, either way
 
     def __call__(self, clips: Tensor, draws: Draws) -> Tensor:
         clips = self._mixed(clips, draws)
+        clips = self._coloured(self._warped(clips, draws), draws)
         clips = self._masked(clips, 2, self.frequency_mask, draws)
         clips = self._masked(clips, 1, self.time_mask, draws)
         frames = clips.shape[1]
@@ -215,6 +224,41 @@ class AudioAugment(FrozenConfig):
         shift = draws.uniform(1, low=-self.roll, high=self.roll + 1).floor().long()
         index = (torch.arange(frames) - shift) % frames  # (B, T)
         return clips.gather(1, index[..., None].expand_as(clips))
+
+    def _warped(self, clips: Tensor, draws: Draws) -> Tensor:
+        """Slower or faster, then higher or lower. A faster clip begins again at its end."""
+        frames, bins = clips.shape[1:]
+        if self.stretch:
+            pace = draws.uniform(1, low=1 - self.stretch, high=1 + self.stretch)
+            clips = _read_at(clips, torch.arange(frames) * pace % (frames - 1))
+        if self.pitch:
+            shift = draws.uniform(1, low=-self.pitch, high=self.pitch)
+            place = (torch.arange(bins) - shift).clamp(0, bins - 1)
+            clips = _read_at(clips.transpose(1, 2), place).transpose(1, 2)
+        return clips
+
+    def _coloured(self, clips: Tensor, draws: Draws) -> Tensor:
+        """Another loudness, microphone and room: what adds to log power, then noise of one colour."""
+        if not (self.tone or self.dull or self.hiss or any(self.gain)):
+            return clips
+        bins = clips.shape[2]
+        power = clips * self.std + self.mean + draws.uniform(1, 1, low=self.gain[0], high=self.gain[1]) * _DECIBEL
+        knots = draws.normal(1, 6) * self.tone * _DECIBEL
+        power = power + F.interpolate(knots, size=bins, mode="linear", align_corners=True)
+        edge = torch.where(draws.uniform(1, 1) < self.dull, draws.uniform(1, 1, low=bins / 3, high=bins), bins)
+        power = power - (torch.arange(bins) - edge).clamp(min=0) * 2 * _DECIBEL
+        if self.hiss:
+            power = torch.where(draws.uniform(1, 1) < self.hiss, self._hissed(power, draws), power)
+        return (power.clamp(min=_QUIETEST) - self.mean) / self.std
+
+    def _hissed(self, power: Tensor, draws: Draws) -> Tensor:
+        """Noise from white to brown, 5 to 30 dB below the clip's own power."""
+        frames, bins = power.shape[1:]
+        level = power.flatten(1).logsumexp(dim=1)[:, None, None] - math.log(frames * bins)
+        level = level - draws.uniform(1, 1, low=5.0, high=30.0) * _DECIBEL
+        slope = draws.uniform(1, 1, high=20.0) * _DECIBEL * (0.5 - torch.arange(bins) / bins)
+        ripple = (-draws.uniform(frames, bins, low=1e-4).log()).log()  # the power of noise is exponential
+        return torch.logaddexp(power, level + slope + ripple)
 
     def _mixed(self, clips: Tensor, draws: Draws) -> Tensor:
         share = draws.uniform(1, 1, high=self.loudest_partner)
@@ -230,6 +274,19 @@ class AudioAugment(FrozenConfig):
         hidden = (place >= start) & (place < start + width)  # (B, size)
         hidden = hidden[:, None, :] if axis == 2 else hidden[:, :, None]
         return torch.where(hidden, -self.mean / self.std, clips)  # as padding looks: zero before normalising
+
+
+_DECIBEL = math.log(10) / 10  # in log power
+_QUIETEST = math.log(torch.finfo(torch.float32).eps)  # log power that no spectrogram is below
+
+
+def _read_at(clips: Tensor, places: Tensor) -> Tensor:
+    """Read (B, T, F) at places (B, T) between its frames."""
+    below = places.floor().long()
+    part = (places - below)[..., None]
+    above = (below + 1).clamp(max=clips.shape[1] - 1)
+    first, second = (clips.gather(1, index[..., None].expand_as(clips)) for index in (below, above))
+    return first * (1 - part) + second * part
 
 
 @dataclass(frozen=True)
