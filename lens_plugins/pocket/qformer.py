@@ -219,7 +219,7 @@ def _word_loss(pupil: Pupil, words: _Words, prefix: Tensor, answers: Sequence[st
     return (named * weight).sum() / weight.sum(), near
 
 
-def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 1200, batch: int = 128) -> dict[str, float]:
+def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 800, batch: int = 128) -> dict[str, float]:
     """The warm start: each query becomes the embedding of the answer's token at its place."""
     words = _Words(all_texts(lessons.pictures.rows), pupil.tokenizers[1], pupil.frozen[1])
 
