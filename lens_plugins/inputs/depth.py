@@ -23,6 +23,7 @@ __all__ = ["KINECT_FOCAL", "DepthSettings", "read"]
 
 KINECT_FOCAL = 518.86 / 640  # Kinect v1: focal length per picture width, both in pixels
 _KINDS = ("auto", "disparity", "depth_m", "depth_mm")
+_HOLES = ("near", "far")
 _DISPARITY_RANGE = (0.01, 75.0)  # pixels; ImageBind's and ViT-Lens's clamp
 _DEPTH_RANGE = (0.01, 50.0)  # scaled metres
 _KEYS = ("depth", "disparity", "arr_0")
@@ -37,6 +38,8 @@ class DepthSettings(FrozenConfig):
     `unit_scale` 8 belongs to the released lens, which was trained on eightfold millimetres (SUN RGB-D's rotated
     bits); lenses trained with true metres have 1. `baseline_m` is 0.075 for Kinect v1 and v2, 0.095 for RealSense and
     Xtion. `focal_px` None means Kinect v1's, 518.86 pixels at a width of 640, in proportion to the map's width.
+    `holes` says what zeros of a depth map (no measurement) become: "near", the largest disparity, as in the original,
+    whose maps have none; "far", the smallest.
     """
 
     size: int = 224  # pixels
@@ -44,6 +47,7 @@ class DepthSettings(FrozenConfig):
     baseline_m: float = 0.075
     focal_px: float | None = None
     kind: str = "auto"  # or "disparity", "depth_m", "depth_mm"
+    holes: str = "near"  # or "far"
     mean: float = 0.0418
     std: float = 0.0295
 
@@ -53,12 +57,11 @@ class DepthSettings(FrozenConfig):
             value = getattr(self, field)
             self._require(value is None or value > 0, f"{field} is {value}; it must be above 0.")
         self._require(self.kind in _KINDS, f"kind is {self.kind!r}; it must be one of {', '.join(_KINDS)}.")
+        self._require(self.holes in _HOLES, f"holes is {self.holes!r}; it must be one of {', '.join(_HOLES)}.")
 
 
 def read(source: Payload, settings: DepthSettings) -> ModalityInput:
     """A disparity or depth map (picture, EXR, or array (H, W)) to (1, S, S) float32.
-
-    Zeros of a depth map (no measurement) become the smallest depth, so the largest disparity, as in the original.
 
     Raises:
         InputError: colours, 8 bits without a `kind`, another shape, or values that are not finite.
@@ -85,7 +88,8 @@ def _disparity(values: np.ndarray, kind: str, settings: DepthSettings) -> np.nda
         return values
     metres = values / 1000 if kind == "depth_mm" else values
     focal = KINECT_FOCAL * values.shape[1] if settings.focal_px is None else settings.focal_px
-    return settings.baseline_m * focal / np.clip(settings.unit_scale * metres, *_DEPTH_RANGE)
+    disparity = settings.baseline_m * focal / np.clip(settings.unit_scale * metres, *_DEPTH_RANGE)
+    return disparity if settings.holes == "near" else np.where(metres > 0, disparity, 0.0)
 
 
 def _load(source: Payload, name: str) -> tuple[np.ndarray, str | None]:  # values, and what their storage says they are

@@ -307,18 +307,70 @@ class TactileAugment(FrozenConfig):
 
 @dataclass(frozen=True)
 class DepthAugment(FrozenConfig):
-    """Disparity maps (B, 1, S, S): a crop, a flip, one erased rectangle."""
+    """Disparity maps (B, 1, S, S): a crop, a flip, one erased rectangle; and, where asked, what a sensor does to them.
+
+    A depth camera measures disparity, so its error is even there and grows with the square of the distance; it loses
+    pixels where the depth jumps, and some anywhere. Maps of single objects may get a wall and a floor behind them.
+    The lower end of disparity, where nothing was measured, is `missing`.
+    """
 
     smallest_crop: float = 0.6  # of the side
     erase: float = 0.25  # share of maps
     largest_hole: float = 0.4  # of the side
+    erased: float = 0.0  # value of the rectangle
+    nearer: tuple[float, float] = (1.0, 1.0)  # factor on disparity, on a logarithmic scale
+    wall: float = 0.0  # share of maps with a background where they had none
+    noise: float = 0.0  # largest standard deviation, in the maps' units
+    edge: float = 0.0  # largest share of pixels lost beside a jump
+    jump: float = 0.15  # between neighbours, in the maps' units
+    drop: float = 0.0  # largest share of pixels lost anywhere
+    mean: float = 0.0418  # of the reader's normalisation
+    std: float = 0.0295
+
+    @property
+    def missing(self) -> float:
+        """What a pixel without a measurement holds: a disparity of 0.01 of 75."""
+        return (0.01 / 75 - self.mean) / self.std
 
     def __call__(self, maps: Tensor, draws: Draws) -> Tensor:
         side = draws.uniform(low=self.smallest_crop)
         flip = draws.uniform().lt(0.5).float() * 2 - 1
         centre = draws.uniform(2, low=-1.0) * (1 - side[:, None])
         maps = _resample(maps, torch.diag_embed(torch.stack([side * flip, side], dim=1)), centre)
-        return torch.where(self._hole(maps.shape[-2:], draws)[:, None], 0.0, maps)
+        if self.nearer != (1.0, 1.0) or self.wall:
+            maps = self._placed(maps, draws)
+        if self.noise or self.edge or self.drop:
+            maps = self._sensed(maps, draws)
+        return torch.where(self._hole(maps.shape[-2:], draws)[:, None], self.erased, maps)
+
+    def _placed(self, maps: Tensor, draws: Draws) -> Tensor:
+        """Nearer or further, and perhaps before a wall, on a floor."""
+        empty = maps < self.missing + 0.02
+        low, high = (math.log(bound) for bound in self.nearer)
+        disparity = (maps * self.std + self.mean) * torch.exp(draws.uniform(1, 1, 1, low=low, high=high))
+        thing = torch.where(empty, 0.0, disparity).sum(dim=(1, 2, 3)) / (~empty).sum(dim=(1, 2, 3)).clamp(min=1)
+        behind = self._background(maps.shape[-2:], draws) * thing[:, None, None, None]
+        walled = draws.uniform(1, 1, 1) < self.wall
+        placed = (torch.where(empty & walled, behind, disparity) - self.mean) / self.std
+        return torch.where(empty & ~walled, maps, placed).clamp(min=self.missing)
+
+    def _background(self, size: tuple[int, int], draws: Draws) -> Tensor:
+        """(B, 1, H, W) disparity of a wall and a floor, that of the thing being 1. That of a plane is even: affine."""
+        down, right = (torch.linspace(-1, 1, length) for length in size)
+        wall = draws.uniform(1, 1, low=0.35, high=0.8) + draws.uniform(1, 1, low=-0.15, high=0.15) * right
+        front, middle = draws.uniform(1, 1, low=0.9, high=1.2), draws.uniform(1, 1, low=0.3, high=0.7)
+        floor = middle + (front - middle) * down[:, None]  # (B, H, 1)
+        return torch.maximum(wall.expand(-1, *size), floor)[:, None]
+
+    def _sensed(self, maps: Tensor, draws: Draws) -> Tensor:
+        """Noise, and pixels lost beside jumps and anywhere."""
+        height, width = maps.shape[-2:]
+        seen = maps >= self.missing + 0.02
+        spread = F.max_pool2d(maps, 3, 1, 1) + F.max_pool2d(-maps, 3, 1, 1)  # largest less smallest of nine
+        chance = draws.uniform(1, height, width)
+        share = draws.uniform(1, 1, 1, high=self.drop) + draws.uniform(1, 1, 1, high=self.edge) * (spread > self.jump)
+        noisy = maps + draws.normal(1, height, width) * draws.uniform(1, 1, 1, high=self.noise)
+        return torch.where(seen & (chance >= share), noisy.clamp(min=self.missing), self.missing)
 
     def _hole(self, size: tuple[int, int], draws: Draws) -> Tensor:
         """(B, H, W) bool."""

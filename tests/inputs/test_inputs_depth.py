@@ -55,6 +55,12 @@ def test_scaled_depth_is_clipped_to_50(tmp_path):
     assert value(millimetres(tmp_path, 0), settings) == pytest.approx(normal(75), abs=1e-4)
 
 
+def test_holes_are_near_as_in_the_original_or_far(tmp_path):
+    assert value(millimetres(tmp_path, 0), DepthSettings(focal_px=500.0, holes="far")) == pytest.approx(normal(0.01))
+    same = DepthSettings(holes="far")
+    assert value(millimetres(tmp_path, 2000), same) == value(millimetres(tmp_path, 2000))
+
+
 def test_metres_by_kind_equal_millimetres(tmp_path):
     metres = np.full((480, 640), 2.0, np.float32)
     same = value(metres, DepthSettings(kind="depth_m"))
@@ -143,6 +149,7 @@ def test_absent_openexr_is_one_sentence(tmp_path, monkeypatch):
     ("field", "bad", "said"),
     [
         ("kind", "metres", "kind is 'metres'"),
+        ("holes", "away", "holes is 'away'; it must be one of near, far"),
         ("unit_scale", 0.0, "unit_scale is 0.0"),
         ("focal_px", -1.0, "focal_px is -1.0"),
         ("size", 0, "size is 0"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
 from lens_plugins.errors import ConfigError
+from lens_plugins.inputs import read
 from lens_plugins.train.augment import (
     AudioAugment,
     DepthAugment,
@@ -15,6 +17,7 @@ from lens_plugins.train.augment import (
     EegAugment,
     PointCloudAugment,
     TactileAugment,
+    _resample,
     _rotation_about,
     _visible,
     augmentation_for,
@@ -177,6 +180,75 @@ def test_depth_erases_one_rectangle():
         assert 0 < rows.sum() <= 12
         assert 0 < columns.sum() <= 12
     assert (DepthAugment(smallest_crop=1.0, erase=0.0)(torch.ones(3, 1, 8, 8), Draws(0, 0, range(3))) == 1).all()
+
+
+def still_depth(**values):
+    return DepthAugment(smallest_crop=1.0, erase=0.0, **values)
+
+
+def disc(count=20, size=28):
+    """A disc of disparity 5 before nothing."""
+    place = torch.linspace(-1, 1, size)
+    inside = place[:, None] ** 2 + place**2 < 0.5
+    missing = still_depth().missing
+    return torch.where(inside, (5 / 75 - 0.0418) / 0.0295, missing).expand(count, 1, size, size).clone(), inside
+
+
+def changed(varied, maps):
+    return (varied - maps).abs() > 1e-3  # resampling in place rounds
+
+
+def test_depth_defaults_are_the_recipes():
+    batch, draws = BATCHES["depth"], Draws(0, 0, range(6))
+    side, flip = draws.uniform(low=0.6), draws.uniform().lt(0.5).float() * 2 - 1
+    centre = draws.uniform(2, low=-1.0) * (1 - side[:, None])
+    cut = _resample(batch, torch.diag_embed(torch.stack([side * flip, side], dim=1)), centre)
+    assert torch.equal(DepthAugment(erase=0.0)(batch, Draws(0, 0, range(6))), cut)
+
+
+def test_depth_missing_is_what_the_reader_makes_of_nothing():
+    assert still_depth().missing == pytest.approx(read(np.zeros((30, 30)), "depth").tensor.max().item(), abs=1e-5)
+
+
+def test_depth_noise_is_even_in_disparity_and_none_where_nothing_is():
+    maps, inside = disc()
+    varied = still_depth(noise=0.1)(maps, Draws(0, 0, range(20)))
+    spread = (varied - maps)[:, 0, inside].std(dim=1)
+    assert 0 < spread.max() < 0.12
+    assert (varied[:, 0, ~inside] == still_depth().missing).all()
+
+
+def test_depth_is_lost_at_edges_and_anywhere():
+    maps, inside = disc()
+    edges = still_depth(edge=1.0)(maps, Draws(0, 0, range(20)))
+    lost = changed(edges, maps)[:, 0].any(dim=0)
+    assert lost.any()
+    assert not lost[8:20, 8:20].any()  # the middle of the disc
+    dropped = still_depth(drop=0.2)(maps, Draws(0, 0, range(20)))
+    shares = changed(dropped, maps)[:, 0, inside].float().mean(dim=1)
+    assert 0 < shares.mean() < 0.2
+    assert (dropped[changed(dropped, maps)] == still_depth().missing).all()
+
+
+def test_depth_gets_a_background_behind_the_thing_only():
+    maps, inside = disc()
+    walled = still_depth(wall=1.0)(maps, Draws(0, 0, range(20)))
+    torch.testing.assert_close(walled[:, 0, inside], maps[:, 0, inside])
+    behind = (walled[:, 0, ~inside] * 0.0295 + 0.0418) * 75 / 5  # of the disc's disparity
+    assert (behind > 0.15).all()
+    assert (behind < 1.25).all()
+    half = still_depth(wall=0.5)(maps, Draws(0, 0, range(20)))
+    assert 4 <= changed(half, maps).flatten(1).any(dim=1).sum() <= 16
+
+
+def test_depth_moves_nearer_by_a_factor_of_disparity():
+    maps, inside = disc()
+    near = still_depth(nearer=(0.5, 2.0))(maps, Draws(0, 0, range(20)))
+    factors = (near[:, 0, inside] * 0.0295 + 0.0418) * 75 / 5
+    torch.testing.assert_close(factors.std(dim=1), torch.zeros(20), atol=1e-4, rtol=0)
+    assert 0.5 <= factors.min() < 0.8
+    assert 1.3 < factors.max() <= 2.0
+    assert not changed(near, maps)[:, 0, ~inside].any()
 
 
 def test_eeg_shifts_and_silences():
