@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ..lens.config import LensConfig
 from ..lens.lens import Lens
@@ -18,10 +16,10 @@ from ..splice import FrozenViT, freeze, vit_from_tower
 from ..train import TrainConfig, lens_config_for, train_lens
 from ..train.augment import PointCloudAugment
 from ..train.towers import load_text_tower
-from .packs import Pictures, plain
+from .packs import Pictures
 from .senses import Sense
+from .senses.pairing import save_pictures, views_of, write_once
 from .text_encoder import folder as text_encoder_folder
-from .vit import SIZE
 
 __all__ = ["point_cloud_pairs", "train_point_cloud", "train_sense"]
 
@@ -119,28 +117,18 @@ def point_cloud_pairs(work: Path) -> Path:
 
     Held-out generated objects become the validation split; held-out catalogue objects are left out altogether.
     """
-    folder = work / "pairs-point-cloud"
-    manifest = folder / "manifest.jsonl"
-    if manifest.is_file():
-        return manifest
-    scratch = folder.with_suffix(".new")
-    shutil.rmtree(scratch, ignore_errors=True)
-    lines: list[dict[str, Any]] = []
-    for pack in (work / "pack" / "sweethome", work / "pack" / "generated"):
-        lines += _pairs_of(pack, scratch)
-    (scratch / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    scratch.rename(folder)
-    return manifest
+
+    def write(folder: Path) -> list[dict[str, Any]]:
+        return [line for name in ("sweethome", "generated") for line in _pairs_of(work / "pack" / name, folder)]
+
+    return write_once(work / "pairs-point-cloud", write)
 
 
 def _pairs_of(pack: Path, folder: Path) -> list[dict[str, Any]]:
     pictures = Pictures.open([pack])
     clouds = np.load(pack / "clouds.npy", mmap_mode="r", allow_pickle=False)
     rows = [json.loads(line) for line in (pack / "clouds.jsonl").read_text("utf-8").splitlines()]
-    views: dict[str, list[int]] = {}
-    for number, row in enumerate(pictures.rows):
-        views.setdefault(row["object"], []).append(number)
-    lines = []
+    views, lines = views_of(pictures), []
     for cloud, row in zip(clouds, rows):
         if row["split"] == "test" and pack.name == "sweethome":
             continue
@@ -148,7 +136,8 @@ def _pairs_of(pack: Path, folder: Path) -> list[dict[str, Any]]:
         home.mkdir(parents=True)
         np.save(home / "cloud.npy", cloud.astype(np.float32))
         numbers = views[row["object"]][:: max(1, len(views[row["object"]]) // VIEWS)][:VIEWS]
-        names = [_save(rgb, home / f"view{i}.png") for i, rgb in enumerate(plain(pictures.take(numbers), SIZE, 0.93))]
+        names = [f"view{i}.png" for i in range(len(numbers))]
+        save_pictures(pictures, {number: home / name for number, name in zip(numbers, names)})
         lines.append(
             {
                 "modality": "point_cloud",
@@ -160,8 +149,3 @@ def _pairs_of(pack: Path, folder: Path) -> list[dict[str, Any]]:
             }
         )
     return lines
-
-
-def _save(rgb: torch.Tensor, path: Path) -> str:
-    Image.fromarray((rgb.permute(1, 2, 0) * 255).round().byte().numpy()).save(path)
-    return path.name

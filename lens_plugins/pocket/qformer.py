@@ -154,7 +154,7 @@ class Lessons:
     def make(cls, vit: VitPupil, pictures: Pictures, views: Views, file: Path, batch: int = 128) -> Lessons:
         """Compute the features once; later calls read them."""
         labels = Labels.of(pictures.rows)
-        rows = np.flatnonzero((labels.name_of[views.number] != UNNAMED).numpy())
+        rows = np.flatnonzero(labels.name_of.numpy()[views.number] != UNNAMED)
         if not file.exists():
             part = file.with_suffix(".part.npy")
             config = vit.vit.config

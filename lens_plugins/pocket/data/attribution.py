@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from . import sounds
 from .sources import SOURCES, find_source
 
 __all__ = ["attribution"]
@@ -32,7 +33,9 @@ HEAD = """# Attribution
 The weights in this folder were trained on the works below. Models were turned, rendered from many sides under varied
 light and sampled as point clouds; pictures were cropped, resized, freed of their paper and laid over backgrounds.
 The works themselves are not part of this package, but that `heldout/` holds small renderings and point clouds of 125
-models that no training saw, under the licences of their models, which its index names.
+models that no training saw, depth maps of the same, short held-out parts of recordings and a picture of each thing that
+they are of, under the licences of the originals, which its index files name; so does `samples/`. EEG and tactile frames
+are simulated. Stamps, and the recordings that come with them, are under the GPL.
 `python -m lens_plugins.pocket.data attribution` writes this page.
 """
 
@@ -40,8 +43,10 @@ models that no training saw, under the licences of their models, which its index
 def _packages(used: Iterable[str]) -> list[str]:
     used = set(used)
     rows = ["| package | version | what | by | licence | sha256 |", "| --- | --- | --- | --- | --- | --- |"]
-    for source in SOURCES:
-        if source.name in used or source.kind == "pip":
+    known = {source.name: source for source in (*SOURCES, *sounds.SOURCES.values())}
+    heard = {source.name for source in sounds.SOURCES.values()}
+    for source in known.values():
+        if source.name in used | heard or source.kind == "pip":
             name = f"[{source.name}]({source.home})"
             cells = (name, source.version, source.what, source.creator, source.licence, f"`{source.sha256}`")
             rows.append(f"| {' | '.join(cells)} |")
@@ -99,6 +104,8 @@ def attribution(models: Sequence[dict[str, Any]], pictures: Sequence[dict[str, A
         *_models(models),
         "\n## Pictures\n",
         *_pictures(counts),
+        "\n## Recordings\n",
+        *sounds.credit_lines(),
         "\n## Generated objects\n",
         made,
     ]

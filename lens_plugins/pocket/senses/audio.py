@@ -25,7 +25,7 @@ from ..packs import Pictures
 from .base import Case, Sense
 from .pairing import save_pictures, write_once
 
-__all__ = ["SENSE", "Heard", "audio_pairs", "hear", "open_heldout", "pictures_of", "write_heldout"]
+__all__ = ["SENSE", "Heard", "audio_pairs", "hear", "open_heldout", "pictures_of", "thing_pictures", "write_heldout"]
 
 PACKS = ("emoji", "stamps")  # whose pictures anchor the sounds, in this order
 SPARE = "clipart"  # whose names are less to be relied on: a "chicken" there may be a hamburger
@@ -140,7 +140,7 @@ def _write(path: Path, samples: np.ndarray) -> None:
 
 
 def write_heldout(work: Path, target: Path) -> int:
-    """Write every held-out clip as a small file, and `index.jsonl`; returns how many.
+    """Write every held-out clip as a small file, with `index.jsonl`, and a picture of each thing; returns the clips.
 
     Raises:
         MissingDependency, InputError: as `sounds.folders`.
@@ -156,7 +156,34 @@ def write_heldout(work: Path, target: Path) -> int:
             _write(target / name, clip.samples)
             rows.append({"file": name, **_row(clip, same=clip.sound not in thing.other)})
     write_lines(target / "index.jsonl", rows)
+    _write_pictures(work, target, {row["label"] for row in rows})
     return len(rows)
+
+
+def _write_pictures(work: Path, target: Path, labels: set[str]) -> None:
+    """One picture of each thing that is heard, of those that the host learnt from: there are no others."""
+    pictures = Pictures.open([work / "pack" / name for name in (*PACKS, SPARE)])
+    lines, wanted = [], {}
+    for thing in (thing for thing in sounds.THINGS if thing.name in labels):
+        number = pictures_of(thing, pictures.rows)[0]
+        row, name = pictures.rows[number], f"{len(lines):03d}.webp"
+        wanted[number] = target / name
+        kept = {"object": row["object"], "licence": row["licence"]}
+        lines.append({"file": name, "label": thing.name, "words": list(thing.words), **kept})
+    save_pictures(pictures, wanted)
+    write_lines(target / "pictures.jsonl", lines)
+
+
+def thing_pictures(target: Path) -> list[Case]:
+    """A picture of each thing among the held-out sounds; the host was trained on it, as the lens was on the recording.
+
+    Raises:
+        CheckpointError: there is no index of them.
+    """
+    index = target / "pictures.jsonl"
+    if not index.is_file():
+        raise CheckpointError(f"{target} holds no pictures of its things. Write them again with `make pocket`.")
+    return [Case(row["label"], target / row["file"], tuple(row["words"])) for row in read_lines(index)]
 
 
 def _row(clip: Heard, same: bool) -> dict[str, Any]:
@@ -202,6 +229,7 @@ SENSE = Sense(
     pairs=audio_pairs,
     write_heldout=write_heldout,
     open_heldout=open_heldout,
+    pictures=thing_pictures,
     augmentation=AudioAugment(
         frequency_mask=16,
         time_mask=40,
