@@ -29,7 +29,7 @@ class RunState:
     config: dict[str, Any]
     data: str  # digest of the pairs, the ViT and the kind of lens: another one is another run
     model: dict[str, Tensor]
-    optimizer: dict[str, Any]
+    optimizers: list[dict[str, Any]]
     scaler: dict[str, Any]
     ema: dict[str, Tensor]
     random: Tensor  # torch's CPU generator

@@ -12,6 +12,7 @@ _CHOICES = {
     "views": ("draw", "mean"),
     "regression": ("none", "cls", "pooled", "tokens"),
     "regression_loss": ("cosine", "smooth_l1"),
+    "optimizer": ("adamw", "muon"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
 }
 _POSITIVE = ("steps", "batch_size", "log_every", "checkpoint_every", "memory_gb", "eps", "grad_clip", "logit_scale")
@@ -44,6 +45,7 @@ class TrainConfig(FrozenConfig):
 
     steps: int = 1000  # optimizer steps; also the length of the cosine
     batch_size: int = 64  # pairs a step, over all devices together; cut to the number of training pairs
+    optimizer: str = "adamw"  # adamw | muon (for the lens's matrices): sooner there from random weights
     lr: float | None = None  # None: 5e-4 for point clouds, 2e-4 for the rest
     warmup_steps: int | None = None  # None: a tenth of `steps`
     betas: tuple[float, float] = (0.9, 0.98)

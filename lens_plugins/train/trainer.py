@@ -37,7 +37,7 @@ from .prepare import Prepared, prepare
 from .recipe import fit_norms, lens_config_for, trainable_lens
 from .towers import TextTower, frozen, load_text_head, load_vit, save_text_head
 
-__all__ = ["TrainResult", "lr_at", "train_lens", "weight_groups"]
+__all__ = ["TrainResult", "lr_at", "optimizers_for", "train_lens", "weight_groups"]
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +161,22 @@ def weight_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
 
 
+def optimizers_for(module: nn.Module, config: TrainConfig, peak: float) -> list[torch.optim.Optimizer]:
+    """AdamW for everything, or Muon for the matrices of the part called `lens` and AdamW for the rest.
+
+    Muon (Jordan et al. 2024) steps along the orthogonalised momentum, here at AdamW's size of step, so that one
+    learning rate serves both.
+    """
+    groups = weight_groups(module, config.weight_decay)
+    muon: list[torch.optim.Optimizer] = []
+    if config.optimizer == "muon":
+        inside = {id(p) for name, p in module.named_parameters() if name.startswith("lens.") and p.ndim == 2}
+        matrices = [p for p in groups[0]["params"] if id(p) in inside]
+        groups[0]["params"] = [p for p in groups[0]["params"] if id(p) not in inside]
+        muon = [torch.optim.Muon(matrices, peak, config.weight_decay, adjust_lr_fn="match_rms_adamw")]
+    return [torch.optim.AdamW(groups, lr=peak, betas=config.betas, eps=config.eps), *muon]
+
+
 class _Alignment(nn.Module):
     """Lens, frozen ViT and loss as one call, which is what several processes keep in step.
 
@@ -204,8 +220,7 @@ class _Run:
         loss = AlignmentLoss(config, center, text_head)
         self.alignment = _Alignment(lens, vit, loss, precision).to(self.device)
         self.model = accelerator.prepare(self.alignment)
-        groups = weight_groups(self.alignment, config.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, lr=self.peak, betas=config.betas, eps=config.eps)
+        self.optimizers = optimizers_for(self.alignment, config, self.peak)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == torch.float16)
         self.ema = {name: p.detach().clone() for name, p in lens.named_parameters()} if config.ema else {}
         self.step, self.seconds = 0, 0.0
@@ -225,7 +240,8 @@ class _Run:
         """Take up where the checkpoint was written."""
         state = load_state(self.state_path, self.config, self.prepared.data_digest)
         self.alignment.load_state_dict(state.model)
-        self.optimizer.load_state_dict(state.optimizer)
+        for optimizer, kept in zip(self.optimizers, state.optimizers):
+            optimizer.load_state_dict(kept)
         self.scaler.load_state_dict(state.scaler)
         self.ema = {name: tensor.to(self.device) for name, tensor in state.ema.items()}
         self.step, self.seconds = state.step, state.seconds
@@ -245,7 +261,7 @@ class _Run:
                 config=self.config.to_dict(),
                 data=self.prepared.data_digest,
                 model=self.alignment.state_dict(),
-                optimizer=self.optimizer.state_dict(),
+                optimizers=[optimizer.state_dict() for optimizer in self.optimizers],
                 scaler=self.scaler.state_dict(),
                 ema=self.ema,
                 random=torch.get_rng_state(),
@@ -294,14 +310,16 @@ class _Run:
 
     def _one_step(self, batch: Batch) -> dict[str, Tensor]:
         self.lens.train()
-        for group in self.optimizer.param_groups:
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = lr_at(self.step, self.config, self.peak)
         parts = self.model(batch, self.accelerator)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.alignment.zero_grad(set_to_none=True)
         self.accelerator.backward(self.scaler.scale(parts["loss"]))
-        self.scaler.unscale_(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(self.alignment.parameters(), self.config.grad_clip)
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
         self.step += 1
         self._follow()
@@ -322,7 +340,7 @@ class _Run:
             row = {name: float(part.detach()) for name, part in parts.items()}
             if not math.isfinite(row["loss"]):
                 raise ConfigError(f"The loss is {row['loss']} at step {self.step}; lower lr, which is {self.peak}.")
-            row |= {"lr": self.optimizer.param_groups[0]["lr"], "seconds": round(self._spent(), 2)}
+            row |= {"lr": self.optimizers[0].param_groups[0]["lr"], "seconds": round(self._spent(), 2)}
         if self.config.validate_every and self.step % self.config.validate_every == 0:
             row |= self._validate(self.lens)
         return row

@@ -13,7 +13,7 @@ from lens_plugins.train.files import file_sha256, replacing
 
 def state() -> RunState:
     return RunState(
-        step=3, seconds=1.5, config=TrainConfig().to_dict(), data="d", model={"w": torch.ones(2)}, optimizer={},
+        step=3, seconds=1.5, config=TrainConfig().to_dict(), data="d", model={"w": torch.ones(2)}, optimizers=[],
         scaler={}, ema={}, random=torch.get_rng_state(), random_cuda=None,
     )  # fmt: skip
 

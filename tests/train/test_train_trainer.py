@@ -12,7 +12,7 @@ from lens_plugins.errors import CheckpointError, ConfigError, DoesNotFit, InputE
 from lens_plugins.lens.lens import Lens
 from lens_plugins.splice.frozen import digest, digests
 from lens_plugins.train import TrainConfig, train_lens
-from lens_plugins.train.trainer import lr_at, weight_groups
+from lens_plugins.train.trainer import lr_at, optimizers_for, weight_groups
 
 QUICK = TrainConfig(steps=80, batch_size=18, lr=3e-3, views="mean", log_every=5, validate_every=40, checkpoint_every=4)
 
@@ -46,6 +46,16 @@ def test_a_trained_lens_retrieves_and_a_shuffled_one_does_not(trained, world, vi
     assert trained.metrics["loss"] < 0.6 * control.metrics["loss"]
 
 
+def test_muon_moves_the_matrices_of_the_lens_and_nothing_twice(vit, lens_config):
+    module = torch.nn.ModuleDict({"lens": Lens(lens_config), "head": torch.nn.Linear(8, 4)})
+    adamw, muon = optimizers_for(module, quick(optimizer="muon"), 1e-3)
+    moved = [{id(p) for group in one.param_groups for p in group["params"]} for one in (adamw, muon)]
+    assert moved[0].isdisjoint(moved[1])
+    assert moved[0] | moved[1] == {id(p) for p in module.parameters()}
+    assert id(module["head"].weight) in moved[0]
+    assert all(p.ndim == 2 for group in muon.param_groups for p in group["params"])
+
+
 def test_the_folder_is_a_lens_with_the_fingerprint_of_its_vit(trained, vit):
     loaded = Lens.from_pretrained(trained.output)
     assert digest(loaded) == digest(trained.lens)
@@ -57,8 +67,9 @@ def test_the_folder_is_a_lens_with_the_fingerprint_of_its_vit(trained, vit):
     assert request["val_pairs"] == 12
 
 
-def test_resumed_weights_are_those_of_a_run_in_one_piece(world, vit, lens_config, text_tower, tmp_path):
-    config = quick(steps=12, ema=0.9)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_resumed_weights_are_those_of_a_run_in_one_piece(world, vit, lens_config, text_tower, tmp_path, optimizer):
+    config = quick(steps=12, ema=0.9, optimizer=optimizer)
 
     def run(folder, **kwargs):
         output = tmp_path / folder
