@@ -1,0 +1,104 @@
+"""The image embedding that codes stand for and unCLIP draws from, and who judges what was drawn.
+
+SEED's is CLIP's. Here it is a fixed linear map of what the frozen ViT makes of a picture (class token, mean patch) and
+of the picture itself shrunk to a few pixels: what it is, what it looks like, and how it is laid out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ...splice import FrozenViT
+from .scenes import Look, Scenes, at_size, look_at
+
+__all__ = ["ImageEmbedding", "Judge", "load_text_head", "read_tower"]
+
+THUMB = 6  # pixels of each side of the shrunken picture
+WEIGHTS = (1.0, 0.5, 0.5)  # of class token, mean patch, shrunken picture in the total variance
+
+
+class ImageEmbedding(nn.Module):
+    """Principal components of the three parts, of unit variance on average: (B, E)."""
+
+    def __init__(self, width: int, size: int) -> None:
+        """`width` is the ViT's, `size` is E."""
+        super().__init__()
+        total = 2 * width + 3 * THUMB**2
+        self.vit_width = width
+        self.register_buffer("centre", torch.zeros(total))
+        self.register_buffer("spread", torch.ones(total))
+        self.register_buffer("basis", torch.zeros(total, size))  # orthonormal columns
+
+    def forward(self, look: Look) -> Tensor:  # -> (B, E)
+        return ((_parts(look) - self.centre) / self.spread) @ self.basis
+
+    def class_token(self, embeds: Tensor) -> Tensor:  # (B, E) -> (B, D)
+        """The class token that an embedding stands for, as nearly as it holds it."""
+        raw = embeds @ self.basis.T * self.spread + self.centre
+        return raw[:, : self.vit_width]
+
+    @classmethod
+    def fit(cls, scenes: Scenes, size: int, count: int = 8192, batch: int = 256) -> ImageEmbedding:
+        """Centre, spread and components of an even sample of the scenes."""
+        numbers = np.linspace(0, len(scenes) - 1, min(count, len(scenes))).astype(int)
+        chunks = [numbers[i : i + batch] for i in range(0, len(numbers), batch)]
+        raw = torch.cat([_parts(scenes.take(chunk)) for chunk in chunks])  # (n, total)
+        made = cls(scenes.features.shape[2], size)
+        width = made.vit_width
+        counts = (width, width, raw.shape[1] - 2 * width)
+        weight = torch.cat([torch.full((n,), (w / n) ** 0.5) for n, w in zip(counts, WEIGHTS)])
+        made.centre, made.spread = raw.mean(0), raw.std(0).clamp(min=1e-3) / weight
+        even = (raw - made.centre) / made.spread
+        _, vectors = torch.linalg.eigh(even.T @ even / len(even))
+        made.basis = vectors[:, -size:].flip(1).contiguous()
+        made.spread = made.spread * (even @ made.basis).pow(2).mean().sqrt()
+        return made
+
+
+def _parts(look: Look) -> Tensor:  # -> (B, total)
+    """Class token, mean patch, shrunken picture."""
+    thumb = F.adaptive_avg_pool2d(look.rgb, THUMB).flatten(1)
+    return torch.cat([look.features[:, 0], look.features[:, 1:].mean(1), thumb], 1)
+
+
+def read_tower(host: Path) -> dict[str, Tensor]:
+    """The tensors of a written InstructBLIP host's ViT, float32, by their names inside the tower."""
+    prefix = "vision_model."
+    state = load_file(host / "model.safetensors")
+    return {name.removeprefix(prefix): t.float() for name, t in state.items() if name.startswith(prefix)}
+
+
+def load_text_head(host: Path) -> nn.Linear:
+    """The frozen map from class tokens to sentence embeddings of a written InstructBLIP host."""
+    state = load_file(host / "text_head" / "text_head.safetensors")
+    head = nn.Linear(state["weight"].shape[1], state["weight"].shape[0])
+    head.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    return head.requires_grad_(False)
+
+
+class Judge:
+    """Zero-shot classes of pictures by the frozen ViT and its text head."""
+
+    def __init__(self, vit: FrozenViT, head: nn.Linear, names: Sequence[str], texts: Tensor) -> None:
+        """`texts` (T, 384) are unit sentence embeddings of `names`."""
+        self.vit, self.head, self.names, self.texts = vit, head, list(names), texts
+
+    def of_tokens(self, tokens: Tensor) -> list[str]:
+        """The nearest name of each class token (B, D)."""
+        nearest = F.normalize(self.head(tokens.float()), dim=-1) @ self.texts.T
+        return [self.names[i] for i in nearest.argmax(1).tolist()]
+
+    def of_pictures(self, rgb: Tensor) -> list[str]:
+        """The nearest name of each picture (B, 3, any, any) in [0, 1]."""
+        return self.of_tokens(look_at(self.vit, at_size(rgb, self.vit.image_size)).features[:, 0])
+
+    def share(self, said: Sequence[str], right: Sequence[str]) -> float:
+        """How many are right."""
+        return sum(a == b for a, b in zip(said, right)) / max(1, len(right))

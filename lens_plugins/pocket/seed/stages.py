@@ -1,0 +1,182 @@
+"""The stages of building the pocket SEED, each resumable, each reading what the ones before it left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import InputError
+from ...hosts.seed_llama.loading import load_words
+from ...hosts.seed_llama.prompt import STYLES
+from ...hosts.seed_llama.tokenizer import SeedTokenizer
+from ..dialogue import Exchange
+from ..lenses import pocket_vit
+from ..packs import Pictures
+from ..teacher import text_features
+from ..vit import Labels
+from .build import write_host
+from .dialogue import Talk, corpus
+from .embedding import ImageEmbedding, Judge, load_text_head
+from .language import LanguagePupil, new_language_model, new_words, train_language
+from .scenes import Look, Scenes, things
+from .sizes import Places
+from .tokenizer import CodePupil, Codes, new_tokenizer, train_tokenizer, write_codes
+from .unclip import new_autoencoder, new_pipeline, new_unet, train_autoencoder, train_unet, write_latents
+
+__all__ = ["STAGES"]
+
+Texts = Callable[[Sequence[str]], Tensor]
+
+
+def make_features(places: Places, texts: Texts = text_features) -> None:
+    """Scenes, the frozen ViT's features of them, and the image embedding."""
+    scenes = _scenes(places)
+    torch.save(ImageEmbedding.fit(scenes, places.sizes.embedding).state_dict(), places.home / "embedding.pt")
+
+
+def make_tokenizer(places: Places, texts: Texts = text_features) -> None:
+    """The causal Q-Former, its codebook and the way back; then the codes of all scenes."""
+    scenes, pupil = _scenes(places), _code_pupil(places, texts)
+    look, labels = _held(places, scenes)
+    judge = _judge(places, labels, texts)
+    train_tokenizer(pupil, scenes, (look, labels), judge, places.sizes, places.home / "tokenizer")
+    _keep(pupil.tokenizer, places.home / "tokenizer")
+    write_codes(pupil, scenes, places.home / "codes")
+
+
+def make_autoencoder(places: Places, texts: Texts = text_features) -> None:
+    """Pixels to latents and back; then the latents of all scenes."""
+    scenes, vae = _scenes(places), new_autoencoder(places.sizes)
+    look, _ = _held(places, scenes)
+    train_autoencoder(vae, scenes, look, places.sizes, places.home / "autoencoder")
+    _keep(vae, places.home / "autoencoder", scale=vae.config.scaling_factor)
+    write_latents(vae, scenes, places.sizes, places.home / "latents.npy")
+
+
+def make_unclip(places: Places, texts: Texts = text_features) -> None:
+    """The diffusion from image embeddings to latents."""
+    scenes, vae, tokenizer = _scenes(places), _autoencoder(places), _tokenizer(places)
+    look, labels = things(scenes.pictures, pocket_vit(places.instructblip), places.sizes.drawn)
+    held = (_embeds(tokenizer, look), labels, _judge(places, labels, texts))
+    latents = write_latents(vae, scenes, places.sizes, places.home / "latents.npy")
+    embeds = _codes(places).embeds
+    pipeline = _pipeline(places, vae)
+    embedding, folder = _embedding(places), places.home / "unclip"
+    train_unet(pipeline, scenes, latents, embeds, embedding, held, places.sizes, folder)
+    _keep(pipeline.unet, folder)
+
+
+def make_language(places: Places, texts: Texts = text_features) -> None:
+    """The language model over words and codes."""
+    scenes, tokenizer = _scenes(places), _tokenizer(places)
+    words = _words(places, scenes)
+    pupil = LanguagePupil(new_language_model(words, places.sizes))
+    names = Labels.of(scenes.pictures.rows).names
+    talk = Talk(scenes, _codes(places), STYLES["vicuna"], Exchange(names), words.eos_token)
+    look, labels = _held(places, scenes)
+    with torch.no_grad():
+        held = (tokenizer.quantize(look.features), labels)
+    train_language(pupil, words, talk, tokenizer, held, places.sizes, places.home / "language")
+    _keep(pupil.model, places.home / "language")
+
+
+def make_build(places: Places, texts: Texts = text_features) -> None:
+    """The folder that ships."""
+    scenes = _scenes(places)
+    words = _words(places, scenes)
+    model = _read(new_language_model(words, places.sizes), places.home / "language")
+    pipeline = _pipeline(places, _autoencoder(places))
+    _read(pipeline.unet, places.home / "unclip")
+    write_host(places.host, _tokenizer(places), model, words, pipeline, scenes.pictures.rows)
+
+
+STAGES: dict[str, Callable[..., None]] = {
+    "features": make_features,
+    "tokenizer": make_tokenizer,
+    "autoencoder": make_autoencoder,
+    "unclip": make_unclip,
+    "language": make_language,
+    "build": make_build,
+}
+
+
+def _scenes(places: Places) -> Scenes:
+    pictures, vit = Pictures.open(places.packs), pocket_vit(places.instructblip)
+    return Scenes.make(pictures, vit, places.home / "scenes", places.sizes.groups)
+
+
+def _held(places: Places, scenes: Scenes) -> tuple[Look, list[str]]:
+    return things(scenes.pictures, pocket_vit(places.instructblip), places.sizes.held_out)
+
+
+def _embedding(places: Places) -> ImageEmbedding:
+    width = pocket_vit(places.instructblip).width
+    made = ImageEmbedding(width, places.sizes.embedding)
+    made.load_state_dict(_load(places.home / "embedding.pt", "features"))
+    return made
+
+
+def _judge(places: Places, labels: Sequence[str], texts: Texts) -> Judge:
+    names = sorted(set(labels))
+    return Judge(pocket_vit(places.instructblip), load_text_head(places.instructblip), names, texts(names))
+
+
+def _code_pupil(places: Places, texts: Texts) -> CodePupil:
+    names = texts(Labels.of(Pictures.open(places.packs).rows).names)
+    tokenizer = new_tokenizer(places.instructblip, places.sizes)
+    return CodePupil(tokenizer, _embedding(places), load_text_head(places.instructblip), names)
+
+
+def _tokenizer(places: Places) -> SeedTokenizer:
+    made = new_tokenizer(places.instructblip, places.sizes)
+    return _read(made, places.home / "tokenizer").requires_grad_(False)
+
+
+def _codes(places: Places) -> Codes:
+    return Codes.open(places.home / "codes")
+
+
+def _autoencoder(places: Places) -> Any:
+    vae = _read(new_autoencoder(places.sizes), places.home / "autoencoder").requires_grad_(False)
+    vae.register_to_config(scaling_factor=float(_load(places.home / "autoencoder" / "scale.pt", "autoencoder")))
+    return vae
+
+
+def _pipeline(places: Places, vae: Any) -> Any:
+    embeds = torch.from_numpy(_codes(places).embeds).float()
+    spread = torch.stack([embeds.mean(0), embeds.std(0).clamp(min=1e-2)])
+    return new_pipeline(vae, new_unet(places.sizes), spread.half().float(), places.home / "clip")
+
+
+def _embeds(tokenizer: SeedTokenizer, look: Look) -> Tensor:
+    with torch.no_grad():
+        return tokenizer.image_embeds(tokenizer.quantize(look.features))
+
+
+def _words(places: Places, scenes: Scenes) -> Any:
+    """The vocabulary: made once, so that ids cannot move between stages."""
+    folder = places.home / "words"
+    if not folder.is_dir():
+        new_words(corpus(scenes, STYLES["vicuna"]), places.sizes).save_pretrained(folder)
+    return load_words(folder)
+
+
+def _keep(module: nn.Module, folder: Path, scale: float | None = None) -> None:
+    torch.save(module.state_dict(), folder / "final.pt")
+    if scale is not None:
+        torch.save(torch.tensor(scale), folder / "scale.pt")
+
+
+def _read(module: Any, folder: Path) -> Any:
+    module.load_state_dict(_load(folder / "final.pt", folder.name))
+    return module.eval()
+
+
+def _load(file: Path, stage: str) -> Any:
+    if not file.is_file():
+        raise InputError(f"{file} is not there; run the stage {stage!r} first.")
+    return torch.load(file, weights_only=True)

@@ -1,0 +1,282 @@
+"""How the pocket host draws: a small autoencoder and a small unCLIP diffusion in diffusers' own classes.
+
+Diffusion runs on the autoencoder's latents and learns from cached ones. Its condition is the image embedding of a
+scene's codes, most of the time, or the scene's own; more or less noisy, and absent one time in ten, for guidance.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..._optional import require
+from ...hosts.seed_llama.detokenizer import Detokenizer, Drawing
+from ..loop import Stage, run
+from .embedding import ImageEmbedding, Judge
+from .scenes import Look, Scenes, at_size
+from .sizes import Sizes
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, StableUnCLIPImg2ImgPipeline, UNet2DConditionModel
+
+__all__ = ["DRAWING", "new_autoencoder", "new_pipeline", "new_unet", "train_autoencoder", "train_unet", "write_latents"]
+
+FACTOR = 8  # pixels of each side of a latent: what `Drawing.size` must be a multiple of
+DRAWING = {"steps": 20, "guidance": 2.0}
+KL = 1e-5
+DROPPED = 0.1  # of the conditions
+OWN = 0.2  # of the conditions are the scene's own embedding
+_TEXT = 16  # width of the text encoder that the pipeline wants and the diffusion does not read
+_WORDS = 8  # length of its prompts
+
+
+def new_autoencoder(sizes: Sizes) -> AutoencoderKL:
+    """Pictures of `sizes.pixels` to latents of an eighth, of a few channels."""
+    diffusers = require("diffusers", extra="seed", purpose="Training what draws")
+    torch.manual_seed(13)
+    depth = len(sizes.autoencoder_widths)
+    return diffusers.AutoencoderKL(
+        block_out_channels=sizes.autoencoder_widths,
+        down_block_types=("DownEncoderBlock2D",) * depth,
+        up_block_types=("UpDecoderBlock2D",) * depth,
+        layers_per_block=1,
+        latent_channels=sizes.latent_channels,
+        norm_num_groups=sizes.norm_groups,
+        sample_size=sizes.pixels,
+    )
+
+
+def new_unet(sizes: Sizes) -> UNet2DConditionModel:
+    """Attends over latents, not over words; the image embedding scales and shifts every block."""
+    diffusers = require("diffusers", extra="seed", purpose="Training what draws")
+    torch.manual_seed(17)
+    deep = len(sizes.unet_widths) - 1
+    return diffusers.UNet2DConditionModel(
+        sample_size=sizes.pixels // FACTOR,
+        in_channels=sizes.latent_channels,
+        out_channels=sizes.latent_channels,
+        block_out_channels=sizes.unet_widths,
+        down_block_types=("AttnDownBlock2D",) * deep + ("DownBlock2D",),
+        mid_block_type="UNetMidBlock2D",
+        up_block_types=("UpBlock2D",) + ("AttnUpBlock2D",) * deep,
+        layers_per_block=2,
+        attention_head_dim=min(32, *sizes.unet_widths),
+        norm_num_groups=sizes.norm_groups,
+        cross_attention_dim=_TEXT,
+        resnet_time_scale_shift="scale_shift",
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=2 * sizes.embedding,
+    )
+
+
+def train_autoencoder(vae: AutoencoderKL, scenes: Scenes, held: Look, sizes: Sizes, folder: Path) -> None:
+    """Train, or go on; leaves it rounded to float16, with the scale that gives latents unit variance."""
+
+    def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        numbers = scenes.draw(np.random.default_rng([53, step]), sizes.autoencoder_batch)
+        rgb = _signed(scenes.take(numbers).rgb, sizes)
+        with torch.autocast("cpu", torch.bfloat16):
+            latent = vae.encode(rgb).latent_dist
+            noise = torch.randn(latent.mean.shape, generator=g)
+            found = vae.decode(latent.mean + latent.std * noise).sample
+        found = found.float()
+        apart = F.l1_loss(found, rgb)
+        edges = sum(F.l1_loss(found.diff(dim=d), rgb.diff(dim=d)) for d in (2, 3))
+        spread = latent.kl().mean()
+        return apart + edges + KL * spread, {"apart": apart.item(), "edges": edges.item(), "kl": spread.item()}
+
+    def check(trained: nn.Module) -> dict[str, float]:
+        rgb = _signed(held.rgb, sizes)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            found = trained.decode(trained.encode(rgb).latent_dist.mean).sample.float()
+        return {"test_apart": F.l1_loss(found, rgb).item()}
+
+    stage = Stage(
+        steps=sizes.autoencoder_steps,
+        lr=1e-3,
+        warmup=50,
+        weight_decay=0.01,
+        average=0.98,
+        check_every=sizes.check_every,
+        seed=13,
+    )
+    vae.to(memory_format=torch.channels_last)
+    run(vae, loss, check, stage, folder)
+    vae.half().float().eval()
+    sample = np.linspace(0, len(scenes) - 1, min(512, len(scenes))).astype(int)
+    vae.register_to_config(scaling_factor=1 / float(_latents(vae, scenes, sample, sizes).std()))
+
+
+def write_latents(vae: AutoencoderKL, scenes: Scenes, sizes: Sizes, file: Path, batch: int = 64) -> np.ndarray:
+    """Latents of all scenes, of unit variance: (C, c, h, w) float16; made once, later calls read them."""
+    if not file.exists():
+        scale, made = vae.config.scaling_factor, []
+        for first in range(0, len(scenes), batch):
+            numbers = np.arange(first, min(first + batch, len(scenes)))
+            made.append((_latents(vae, scenes, numbers, sizes) * scale).half().numpy())
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = file.with_suffix(".new.npy")
+        np.save(scratch, np.concatenate(made))
+        os.replace(scratch, file)
+    return np.load(file, allow_pickle=False)
+
+
+def train_unet(
+    pipeline: StableUnCLIPImg2ImgPipeline,
+    scenes: Scenes,
+    latents: np.ndarray,
+    embeds: np.ndarray,
+    embedding: ImageEmbedding,
+    held: tuple[Tensor, Sequence[str], Judge],
+    sizes: Sizes,
+    folder: Path,
+) -> None:
+    """Train the pipeline's U-Net, or go on; leaves it rounded to float16.
+
+    Args:
+        latents: (C, c, h, w) of unit variance, of all scenes.
+        embeds: (C, E) of all scenes' codes.
+        embedding: makes the scenes' own.
+        held: (B, E) of held-out pictures' codes, their classes, and who judges what is drawn of them.
+    """
+    unet, levels = pipeline.unet, pipeline.scheduler.config.num_train_timesteps
+
+    def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        numbers = scenes.draw(np.random.default_rng([59, step]), sizes.unet_batch)
+        clean = torch.from_numpy(latents[numbers].astype(np.float32))
+        noise = torch.randn(clean.shape, generator=g)
+        time = torch.randint(levels, (len(clean),), generator=g)
+        given = torch.from_numpy(embeds[numbers].astype(np.float32))
+        own = torch.rand(len(given), 1, generator=g) < OWN
+        given = torch.where(own, embedding(scenes.take(numbers)), given)
+        found = _predict(pipeline, clean, noise, time, _condition(pipeline, given, g))
+        missed = F.mse_loss(found, pipeline.scheduler.get_velocity(clean, noise, time))
+        return missed, {"velocity": missed.item()}
+
+    stage = Stage(
+        steps=sizes.unet_steps,
+        lr=6e-4,
+        warmup=100,
+        weight_decay=0.01,
+        average=0.995,
+        check_every=sizes.check_every,
+        seed=17,
+    )
+    unet.to(memory_format=torch.channels_last)
+    run(unet, loss, _check_drawings(pipeline, held), stage, folder)
+    unet.half().float().eval()
+
+
+def _check_drawings(pipeline: StableUnCLIPImg2ImgPipeline, held: tuple[Tensor, Sequence[str], Judge]):
+    """Draw held-out pictures from their codes; how many keep their class, by the frozen ViT."""
+    embeds, labels, judge = held
+
+    def check(_: nn.Module) -> dict[str, float]:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            drawn = Detokenizer(pipeline).draw(embeds, [0] * len(embeds), Drawing.from_dict(DRAWING))
+        rgb = torch.stack([torch.from_numpy(np.asarray(p, np.float32) / 255).permute(2, 0, 1) for p in drawn])
+        return {"test_class": judge.share(judge.of_pictures(rgb), labels)}
+
+    return check
+
+
+def _condition(pipeline: StableUnCLIPImg2ImgPipeline, embeds: Tensor, g: torch.Generator) -> Tensor:
+    """Noisy embeddings and how noisy, as the pipeline's `noise_image_embeddings` puts them; some absent: (B, 2E)."""
+    from diffusers.models.embeddings import get_timestep_embedding
+
+    schedule = pipeline.image_noising_scheduler
+    levels = schedule.config.num_train_timesteps
+    level = (levels * torch.rand(len(embeds), generator=g) ** 3).long()
+    level = torch.where(torch.rand(len(embeds), generator=g) < 0.5, 0, level)  # half of them as they are drawn
+    normal = pipeline.image_normalizer
+    noisy = schedule.add_noise(normal.scale(embeds), torch.randn(embeds.shape, generator=g), level)
+    known = get_timestep_embedding(level, embeds.shape[1], flip_sin_to_cos=True, downscale_freq_shift=0)
+    kept = torch.rand(len(embeds), 1, generator=g) >= DROPPED
+    return torch.cat([normal.unscale(noisy), known], 1).detach() * kept
+
+
+def _predict(pipeline: Any, clean: Tensor, noise: Tensor, time: Tensor, condition: Tensor) -> Tensor:
+    noisy = pipeline.scheduler.add_noise(clean, noise, time)
+    words = noisy.new_zeros(len(noisy), 1, _TEXT)  # no block reads them
+    with torch.autocast("cpu", torch.bfloat16):
+        return pipeline.unet(noisy, time, encoder_hidden_states=words, class_labels=condition).sample.float()
+
+
+def new_pipeline(vae: AutoencoderKL, unet: UNet2DConditionModel, spread: Tensor, folder: Path) -> Any:
+    """diffusers' pipeline around both.
+
+    Args:
+        spread: (2, E) mean and deviation of the image embeddings.
+        folder: for the files of its text tokenizer.
+    """
+    from diffusers import DDIMScheduler, DDPMScheduler, StableUnCLIPImg2ImgPipeline
+    from diffusers.pipelines.stable_diffusion import StableUnCLIPImageNormalizer
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    normal = StableUnCLIPImageNormalizer(embedding_dim=spread.shape[1]).requires_grad_(False)
+    normal.mean.copy_(spread[:1])
+    normal.std.copy_(spread[1:])
+    text = CLIPTextConfig(
+        vocab_size=4,
+        hidden_size=_TEXT,
+        intermediate_size=_TEXT,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        max_position_embeddings=_WORDS,
+        bos_token_id=2,
+        eos_token_id=3,
+        pad_token_id=3,
+    )
+    torch.manual_seed(19)
+    return StableUnCLIPImg2ImgPipeline(
+        feature_extractor=None,
+        image_encoder=None,
+        image_normalizer=normal,
+        image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
+        tokenizer=_clip_words(folder),
+        text_encoder=CLIPTextModel(text).requires_grad_(False).eval(),
+        unet=unet,
+        # From pure noise down: pictures on white are bright as a whole, which a schedule that ends early cannot draw.
+        scheduler=DDIMScheduler(
+            beta_schedule="squaredcos_cap_v2",
+            prediction_type="v_prediction",
+            timestep_spacing="trailing",
+            clip_sample=False,
+            set_alpha_to_one=True,
+        ),
+        vae=vae,
+    )
+
+
+def _clip_words(folder: Path) -> Any:
+    """The smallest tokenizer of CLIP's kind: prompts are always empty."""
+    from transformers import CLIPTokenizer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    known = {token: n for n, token in enumerate(["a", "a</w>", "<|startoftext|>", "<|endoftext|>"])}
+    (folder / "vocab.json").write_text(json.dumps(known), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    return CLIPTokenizer.from_pretrained(folder, model_max_length=_WORDS)
+
+
+def _signed(rgb: Tensor, sizes: Sizes) -> Tensor:
+    """Pictures at the size that is drawn, from -1 to 1 as diffusers has them."""
+    return at_size(rgb, sizes.pixels) * 2 - 1
+
+
+@torch.no_grad()
+def _latents(vae: AutoencoderKL, scenes: Scenes, numbers: np.ndarray, sizes: Sizes) -> Tensor:
+    made = []
+    for first in range(0, len(numbers), 64):
+        rgb = _signed(scenes.take(numbers[first : first + 64]).rgb, sizes)
+        with torch.autocast("cpu", torch.bfloat16):
+            made.append(vae.encode(rgb).latent_dist.mean.float())
+    return torch.cat(made)

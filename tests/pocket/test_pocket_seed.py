@@ -1,0 +1,326 @@
+"""The recipe of the pocket SEED-LLaMA, from random pictures to a host that draws: a step or two of every stage."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import lens_plugins as lp
+from lens_plugins.errors import InputError
+from lens_plugins.hosts.seed_llama.detokenizer import Detokenizer
+from lens_plugins.hosts.seed_llama.prompt import STYLES
+from lens_plugins.pocket.dialogue import Exchange
+from lens_plugins.pocket.packs import Pictures
+from lens_plugins.pocket.seed import dialogue, edits, scenes, stages, tokenizer, unclip
+from lens_plugins.pocket.seed.build import parts_digest
+from lens_plugins.pocket.seed.sizes import PACKS, Places, Sizes
+
+THINGS = ("chair", "lamp", "sofa")
+TINY = Sizes(
+    groups=8,
+    queries=4,
+    codes=32,
+    code_width=4,
+    qformer_width=16,
+    qformer_layers=2,
+    decoder_layers=1,
+    down=(8, 4),
+    embedding=12,
+    tokenizer_steps=12,
+    tokenizer_batch=8,
+    autoencoder_widths=(8, 8, 8, 8),
+    latent_channels=4,
+    autoencoder_steps=2,
+    autoencoder_batch=2,
+    unet_widths=(8, 16),
+    unet_steps=2,
+    unet_batch=4,
+    norm_groups=4,
+    language_width=32,
+    language_layers=1,
+    language_heads=2,
+    vocabulary=400,
+    language_steps=3,
+    language_batch=4,
+    held_out=2,
+    drawn=2,
+    check_every=6,
+)
+
+
+def texts(names):
+    """Stands in for the sentence encoder."""
+    g = torch.Generator().manual_seed(len(names))
+    return torch.nn.functional.normalize(torch.randn(len(names), 12, generator=g), dim=-1)
+
+
+def write_packs(folder, seed=0):
+    rng = np.random.default_rng(seed)
+    for pack in PACKS:
+        rows = [
+            {
+                "object": f"{pack}-{i}", "class": thing, "name": thing, "caption": f"a red {thing}", "view": 0,
+                "split": "test" if held else "train", "source": pack, "licence": "CC0-1.0",
+            }
+            for i, (thing, held) in enumerate((thing, held) for thing in THINGS for held in (False, True))
+        ]  # fmt: skip
+        (folder / pack).mkdir(parents=True)
+        pictures = rng.integers(0, 256, (len(rows), 128, 128, 4)).astype(np.uint8)
+        pictures[:, :24, :, 3] = 0
+        np.save(folder / pack / "images.npy", pictures)
+        (folder / pack / "index.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_instructblip(folder):
+    """Of the host that ships only what the recipe reads: a small ViT and its text head."""
+    from transformers import InstructBlipConfig, InstructBlipVisionConfig
+    from transformers.models.instructblip.modeling_instructblip import InstructBlipVisionModel
+
+    shape = InstructBlipVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=112, patch_size=14,
+        layer_norm_eps=1e-6, initializer_range=0.1,
+    )  # fmt: skip
+    InstructBlipConfig(vision_config=shape.to_dict()).save_pretrained(folder)
+    torch.manual_seed(0)
+    state = {f"vision_model.{name}": t.half() for name, t in InstructBlipVisionModel(shape).state_dict().items()}
+    save_file(state, folder / "model.safetensors")
+    (folder / "text_head").mkdir()
+    save_file(
+        {"weight": torch.randn(12, 16).half(), "bias": torch.zeros(12).half()},
+        folder / "text_head" / "text_head.safetensors",
+    )
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """Every stage but the last run once."""
+    folder = tmp_path_factory.mktemp("seed")
+    made = Places(folder / "work", folder / "target", TINY)
+    write_packs(made.work / "pack")
+    write_instructblip(made.instructblip)
+    for name in ("features", "tokenizer", "autoencoder", "unclip", "language", "build"):
+        stages.STAGES[name](made, texts)
+    return made
+
+
+@pytest.fixture(scope="module")
+def host(places):
+    return lp.load_host(places.host)
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return Image.fromarray(np.random.default_rng(5).integers(0, 256, (112, 112, 3)).astype(np.uint8))
+
+
+def test_a_picture_becomes_codes_and_a_picture_again(host, picture):
+    codes = host.encode_codes([picture])
+    assert codes.shape == (1, TINY.queries)
+    drawn = host.decode_codes(codes, seed=3, steps=2)
+    assert [p.size for p in drawn] == [(TINY.pixels, TINY.pixels)]
+    assert drawn[0].tobytes() == host.decode_codes(codes, seed=3, steps=2)[0].tobytes()
+
+
+def test_it_imagines_edits_and_combines(host, picture):
+    for inputs, prompt in ((picture, None), (picture, "Make it red."), ([picture, picture], None)):
+        (reply,) = host.imagine(inputs, prompt, steps=2)
+        assert reply.images[0].size == (TINY.pixels, TINY.pixels)
+        assert reply.problems == ()
+
+
+def test_it_describes(host, picture):
+    assert isinstance(host.generate(picture, max_new_tokens=4).text, str)
+
+
+def test_a_lens_of_another_host_of_the_same_vit_plugs_in(host):
+    from lens_plugins.lens.lens import Lens
+    from lens_plugins.train import lens_config_for
+
+    settings = {"num_groups": 8, "group_size": 4, "encoder_dim": 16}
+    lens = Lens(lens_config_for("point_cloud", host.vit, settings)).eval()
+    host.plug(lens)
+    cloud = lp.read(np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32), "point_cloud", lens.config.input)
+    assert host.imagine(cloud, steps=1)[0].images
+    host.unplug("point_cloud")
+
+
+def test_the_digest_is_that_of_what_is_loaded(places, host):
+    notes = json.loads((places.host / "lens_plugins.json").read_text())
+    pipeline = host.detokenizer.pipeline
+    assert notes["digest"] == parts_digest(host.model.tokenizer, host.language_model, pipeline)
+    assert "| sweethome | CC0-1.0 | 3 |" in (places.host / "LICENCES.md").read_text()
+
+
+def test_weights_are_half_precision_and_name_no_folder(places):
+    from safetensors.torch import load_file
+
+    files = list(places.host.rglob("*.safetensors"))
+    assert len(files) == 6
+    kinds = {t.dtype for file in files for name, t in load_file(file).items() if "position_ids" not in name}
+    assert kinds == {torch.float16}
+    assert not [f for f in places.host.rglob("*.json") if str(places.work.parent) in f.read_text()]
+
+
+def test_the_training_way_of_embedding_is_the_hosts(places):
+    pupil = stages._code_pupil(places, texts)
+    codes = torch.randint(TINY.codes, (2, TINY.queries), generator=torch.Generator().manual_seed(0))
+    found = pupil.embeds(pupil.tokenizer.codebook(codes))
+    torch.testing.assert_close(found, pupil.tokenizer.image_embeds(codes), atol=0.05, rtol=0.05)  # bfloat16 in training
+
+
+def test_a_finished_stage_is_not_run_again(places):
+    before = torch.load(places.home / "tokenizer" / "final.pt", weights_only=True)
+    stages.STAGES["tokenizer"](places, texts)
+    after = torch.load(places.home / "tokenizer" / "final.pt", weights_only=True)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_stage_that_lacks_another_says_which(tmp_path, places):
+    bare = Places(tmp_path, places.target, TINY)
+    (tmp_path / "pack").symlink_to(places.work / "pack")
+    (tmp_path / "seed").mkdir()
+    (tmp_path / "seed" / "scenes").symlink_to(places.home / "scenes")
+    with pytest.raises(InputError, match="run the stage 'features' first"):
+        stages.STAGES["tokenizer"](bare, texts)
+
+
+def test_scenes_go_on_where_they_stopped(tmp_path, places, monkeypatch):
+    pictures, vit = Pictures.open(places.packs), stages.pocket_vit(places.instructblip)
+    whole = scenes.Scenes.make(pictures, vit, tmp_path / "whole", 4, batch=2)
+    drawn = scenes._draw
+
+    def cut(pictures, plan, groups):
+        if groups[0] == 2:
+            raise KeyboardInterrupt
+        return drawn(pictures, plan, groups)
+
+    monkeypatch.setattr(scenes, "_draw", cut)
+    with pytest.raises(KeyboardInterrupt):
+        scenes.Scenes.make(pictures, vit, tmp_path / "cut", 4, batch=2)
+    monkeypatch.setattr(scenes, "_draw", drawn)
+    again = scenes.Scenes.make(pictures, vit, tmp_path / "cut", 4, batch=2)
+    assert np.array_equal(whole.rgb, again.rgb)
+    assert np.array_equal(whole.features, again.features)
+
+
+def test_no_scene_shows_a_held_out_object(places):
+    shown = stages._scenes(places)
+    assert {shown.row(group)["split"] for group in range(len(shown.plan))} == {"train"}
+
+
+@pytest.mark.parametrize("edit", edits.EDITS, ids=lambda edit: f"{edit.kind}-{edit.name}")
+def test_an_edit_shows(edit):
+    thing = torch.zeros(4, 48, 48)
+    thing[:, 16:32, 16:32] = torch.tensor([0.3, 0.8, 0.8, 1.0]).view(4, 1, 1)
+    before = edits.plain_scene(thing, 1.0)
+    after = edits.edit_scene(thing, edit, 1.0, torch.Generator().manual_seed(0))
+    assert after.shape == (3, 48, 48)
+    assert 0 <= after.min() <= after.max() <= 1
+    inside, outside = (after - before).abs()[:, 16:32, 16:32].mean(), (after - before).abs()[:, :16].mean()
+    assert (inside > 0.1) == (edit.kind == "tint") or edit.kind == "style"
+    assert (outside > 0.1) == (edit.kind != "tint")
+
+
+def test_means_find_clusters():
+    g = torch.Generator().manual_seed(0)
+    centres = torch.tensor([[0.0, 0], [10, 0], [0, 10]])
+    vectors = centres.repeat(50, 1) + 0.1 * torch.randn(150, 2, generator=g)
+    found = tokenizer.kmeans(vectors, 3, torch.Generator().manual_seed(3))
+    assert torch.cdist(centres, found).min(1).values.max() < 0.2
+    assert tokenizer.kmeans(vectors[:2], 5, g).shape == (5, 2)
+
+
+def test_glimpses_keep_class_token_and_mean():
+    features = torch.randn(3, 9, 6, generator=torch.Generator().manual_seed(0))
+    kinds = set()
+    for seed in range(40):
+        seen = tokenizer.glimpse(features, torch.Generator().manual_seed(seed))
+        kinds.add(seen.shape[1])
+        assert (seen[:, 0] - features[:, 0]).abs().max() < 1.2  # up to the noise
+    assert max(kinds) == 9
+    assert len(kinds) > 2
+
+
+def test_dead_codes_are_revived(places):
+    pupil = stages._code_pupil(places, texts)
+    vectors = torch.randn(2, TINY.queries, TINY.code_width)
+    pupil.used[:5] = 0.0
+    assert pupil.revive(vectors, torch.Generator().manual_seed(0)) == 5
+    distance = torch.cdist(pupil.tokenizer.codebook.weight[:5], vectors.flatten(0, 1)).min(1).values
+    assert distance.max() == 0
+
+
+def test_the_schedule_arrives_at_what_the_diffusion_predicts(places, monkeypatch):
+    pipeline = stages._pipeline(places, stages._autoencoder(places))
+    Detokenizer(pipeline)
+    wanted = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)) + 3  # bright as a whole
+    share = pipeline.scheduler.alphas_cumprod
+
+    def velocity(noisy, time, **_):
+        a = share[time]
+        noise = (noisy - a.sqrt() * wanted) / (1 - a).sqrt()
+        return (a.sqrt() * noise - (1 - a).sqrt() * wanted,)
+
+    monkeypatch.setattr(pipeline.unet, "forward", velocity)
+    embeds = torch.zeros(2, TINY.embedding)
+    drawn = pipeline(
+        image_embeds=embeds, prompt=["", ""], num_inference_steps=20, guidance_scale=1.0, output_type="latent"
+    )
+    torch.testing.assert_close(drawn.images, wanted, atol=1e-3, rtol=1e-3)
+
+
+def test_training_gives_the_diffusion_what_the_pipeline_gives_it(places):
+    pipeline = stages._pipeline(places, stages._autoencoder(places))
+    embeds = torch.randn(64, TINY.embedding, generator=torch.Generator().manual_seed(0))
+    made = unclip._condition(pipeline, embeds, torch.Generator().manual_seed(0))
+    asked = pipeline.noise_image_embeddings(embeds, 0, noise=torch.zeros_like(embeds))
+    assert made.shape == asked.shape == (64, 2 * TINY.embedding)
+    clear = (made[:, TINY.embedding :] == asked[:, TINY.embedding :]).all(1)  # level 0
+    assert 20 <= clear.sum() <= 50
+    apart = (made - asked)[clear, : TINY.embedding] / pipeline.image_normalizer.std
+    assert apart.abs().max() < 0.2
+    assert 1 <= (made == 0).all(1).sum() <= 15  # absent
+
+
+def test_sequences_are_what_the_host_asks(places, host):
+    shown = stages._scenes(places)
+    style = STYLES["vicuna"]
+    talk = dialogue.Talk(shown, stages._codes(places), style, Exchange(list(THINGS)), "</s>")
+    rng = np.random.default_rng(0)
+    said = [talk.draw(rng) for _ in range(60)]
+    assert all(one.prompt.startswith("USER: ") and one.prompt.endswith("\nASSISTANT:") for one in said)
+    pictures = [one for one in said if one.reply.startswith("<img>")]
+    assert all(one.reply.endswith("</img></s>") for one in pictures)
+    assert all(one.reply[0] == " " for one in said if one not in pictures)
+    assert {one.prompt.count("<img>") for one in pictures} == {0, 1, 2}
+    assert any(one.prompt.count("USER") == 2 for one in pictures)  # a change of what was drawn before
+    both = talk.both(0, rng)
+    first, second = (talk.caption(g, scenes.PLAIN) for g in (0, int(shown.plan.partner[0])))
+    assert talk.caption(0, scenes.PAIR) == f"{first} and {second}"
+    ids = host.words(both.reply, add_special_tokens=False)["input_ids"]
+    assert len(ids) == TINY.queries + 3  # borders and end
+    asked = host.place([host.look([Image.new("RGB", (112, 112))])], ["Make it red."])
+    assert asked[0].startswith("<img><img_")
+
+
+def test_words_come_back_as_they_were(host):
+    text = "a red chair, on a blue background. 7 ü"
+    assert host.words.decode(host.words(text, add_special_tokens=False)["input_ids"]) == text
+
+
+def test_defaults_fit_what_may_ship(tmp_path):
+    """At default sizes, beside the ViT of 4.9 M parameters, in float16."""
+    from lens_plugins.pocket.seed.language import new_language_model
+    from lens_plugins.pocket.seed.unclip import new_autoencoder, new_unet
+
+    sizes = Sizes()
+    with torch.device("meta"):
+        parts = [new_autoencoder(sizes), new_unet(sizes)]
+        words = type("Words", (), {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0})
+        words.__len__ = lambda self: sizes.vocabulary + sizes.codes + 2
+        parts.append(new_language_model(words(), sizes))
+    count = sum(p.numel() for part in parts for p in part.parameters())
+    assert 2 * (count + 4.9e6 + 8e6) < 80e6
