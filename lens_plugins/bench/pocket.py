@@ -31,7 +31,7 @@ __all__ = ["BATCH", "GENERATION", "Score", "describe_folder", "measure", "run", 
 BATCH = 24
 PAIRS = 60  # of a cloud and a picture
 EEG_LEVELS = (-20, -15, -10, -5, 0, 5)  # dB
-EEG_PER_CLASS = 8
+EEG_PER_CLASS = 5
 GENERATION = {"num_beams": 1, "max_new_tokens": 16}
 
 

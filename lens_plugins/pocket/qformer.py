@@ -29,6 +29,7 @@ from .vit import SIZE, UNNAMED, Labels, VitPupil, held_out
 __all__ = ["QUERIES", "Lesson", "Lessons", "Pupil", "build_model", "qformer_tokenizer", "train_language", "train_words"]
 
 QUERIES = 16
+ALONE_FROM, ALONE = 600, 0.6  # step of the language stage; share of pictures whose class token is on its own then
 PAIRS_EVERY = 5  # steps; then two pictures are asked about at once
 _PROMPT_TOKENS = 24
 
@@ -168,30 +169,38 @@ class Lessons:
         features = np.load(file, mmap_mode="r", allow_pickle=False)
         return cls(pictures, features, rows, views.number, Exchange(labels.names))
 
-    def draw(self, step: int, batch: int, salt: int, g: torch.Generator) -> Lesson:
-        """A batch: features a little disturbed, some patches hidden, and one exchange about each picture."""
+    def draw(self, step: int, batch: int, salt: int, g: torch.Generator, alone: float = 0.0) -> Lesson:
+        """A batch: features a little disturbed, some patches hidden, and one exchange about each picture.
+
+        In a share `alone` of it only the class token tells the truth, as it may be behind a lens.
+        """
         rng = np.random.default_rng([salt, step])
         chosen = rng.choice(self.rows, batch)
         prompts, answers = zip(*(self.exchange.draw(self._facts(i), rng) for i in chosen))
-        return Lesson(*self._look(chosen, g), list(prompts), list(answers))
+        return Lesson(*self._look(chosen, g, alone), list(prompts), list(answers))
 
-    def draw_pairs(self, step: int, batch: int, salt: int, g: torch.Generator) -> Lesson:
+    def draw_pairs(self, step: int, batch: int, salt: int, g: torch.Generator, alone: float = 0.0) -> Lesson:
         """A batch about two pictures each: rows of `features` are all first ones, then all second ones, (2B, ...)."""
         rng = np.random.default_rng([salt, step])
         chosen = rng.choice(self.rows, 2 * batch)
         pairs = zip(chosen[:batch], chosen[batch:])
         prompts, answers = zip(*(self.exchange.draw_pair(self._facts(i), self._facts(j), rng) for i, j in pairs))
-        return Lesson(*self._look(chosen, g), list(prompts), list(answers))
+        return Lesson(*self._look(chosen, g, alone), list(prompts), list(answers))
 
     def _facts(self, row: int) -> dict[str, Any]:
         return self.pictures.rows[self.number[row]]
 
-    def _look(self, chosen: np.ndarray, g: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _look(self, chosen: np.ndarray, g: torch.Generator, alone: float) -> tuple[Tensor, Tensor]:
         """Features (B, 1 + N, D), a little disturbed, and which of them may be seen (B, 1 + N)."""
         batch = len(chosen)
         features = torch.from_numpy(self.features[chosen].astype(np.float32))
         features = features + torch.randn(features.shape, generator=g) * torch.rand(batch, 1, 1, generator=g) * 0.4
         seen = torch.rand(features.shape[:2], generator=g) >= torch.rand(batch, 1, generator=g) * 0.9
+        if alone:  # half of these rows lose their patches, the others are given those of another picture
+            chance = torch.rand(batch, 1, generator=g)
+            seen &= chance >= alone / 2
+            swapped = torch.cat([features[:, :1], features[:, 1:].roll(1, 0)], 1)
+            features = torch.where(((chance >= alone / 2) & (chance < alone))[..., None], swapped, features)
         seen[:, 0] = True
         return features, seen
 
@@ -235,25 +244,28 @@ def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 800, 
     return run(pupil, loss, _check(words, lessons.pictures), stage, folder)
 
 
-def train_language(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 600, batch: int = 16) -> dict[str, float]:
+def train_language(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 880, batch: int = 16) -> dict[str, float]:
     """The answer's likelihood under the frozen language model, the warm start's loss kept beside it.
 
-    Now and then two pictures are asked about at once, met before the Q-Former or before the language model in turn.
+    Towards the end most names can only be told by the class token, since that is what a lens is aligned by: patches
+    behind a lens are unlike those of pictures. Now and then two pictures are asked about at once; they meet before the
+    Q-Former or before the language model in turn.
     """
     tokenizer, model = pupil.tokenizers[1], pupil.frozen[1].to(torch.bfloat16)
     words = _Words(all_texts(lessons.pictures.rows), tokenizer, model)
 
     def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        alone = ALONE if step >= ALONE_FROM else 0.0
         if step % (2 * PAIRS_EVERY) == 0:
-            lesson = lessons.draw_pairs(step, batch // 2, 39, g)
+            lesson = lessons.draw_pairs(step, batch // 2, 39, g, alone)
             both = pupil.prefix(lesson.features, lesson.seen, lesson.prompts * 2)
             prefix = torch.cat(both.chunk(2), 1)  # (B, 2Q, H)
             spoken = answer_loss(model, tokenizer, prefix, lesson.prompts, lesson.answers)
             return spoken, {"pair": spoken.item()}
         if step % PAIRS_EVERY:
-            lesson = lessons.draw(step, batch, 37, g)
+            lesson = lessons.draw(step, batch, 37, g, alone)
         else:
-            lesson = lessons.draw_pairs(step, batch // 2, 39, g).side_by_side()
+            lesson = lessons.draw_pairs(step, batch // 2, 39, g, alone).side_by_side()
         prefix = pupil.prefix(*lesson[:3])
         spoken = answer_loss(model, tokenizer, prefix, lesson.prompts, lesson.answers)
         named, near = _word_loss(pupil, words, prefix, lesson.answers)

@@ -14,7 +14,16 @@ from .._config import FrozenConfig
 from ..catalog import find_modality, resolve
 from ..errors import ConfigError, DoesNotFit
 from ..lens.config import LensConfig, ViTFingerprint
-from ..lens.embeddings import DepthConfig, EegConfig, PatchConfig, PointConfig, PointEmbedding, SpectrogramConfig
+from ..lens.embeddings import (
+    DepthConfig,
+    DepthEmbedding,
+    EegConfig,
+    PatchConfig,
+    PatchEmbedding,
+    PointConfig,
+    PointEmbedding,
+    SpectrogramConfig,
+)
 from ..lens.lens import Lens
 from ..lens.perceiver import PerceiverConfig
 from ..splice.vit import FrozenViT
@@ -135,8 +144,24 @@ def trainable_lens(lens: Lens | LensConfig, vit: FrozenViT, seed: int) -> tuple[
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             lens = Lens(config)
+        _copy_patches(lens, vit)
     lens.config = replace(config, vit=fingerprint(vit))
     return lens.float().requires_grad_(True), new
+
+
+@torch.no_grad()
+def _copy_patches(lens: Lens, vit: FrozenViT) -> None:
+    """Let a new lens that cuts patches start from the ViT's own kernel, summed over the colours for one channel.
+
+    ViT-Lens reads touch by a trained copy of that kernel. One of another shape is left as it was drawn.
+    """
+    own = next((m.weight for m in vit.patch_embedding.modules() if isinstance(m, torch.nn.Conv2d)), None)
+    kernel = lens.embedding.proj.weight if isinstance(lens.embedding, (PatchEmbedding, DepthEmbedding)) else None
+    if own is None or kernel is None:
+        return
+    own = own.float() if kernel.shape[1] == own.shape[1] else own.float().sum(1, keepdim=True)
+    if own.shape == kernel.shape:
+        kernel.copy_(own)
 
 
 @torch.no_grad()

