@@ -36,5 +36,5 @@ print(draw(cloud.tensor[::3]))
 
 host = lp.load_host("pocket-instructblip")  # frozen; it was trained on pictures and text alone
 host.plug(lp.load_lens("pocket-point-cloud"))
-print("prompt:", host.default_prompt)
-print("answer:", host.generate(cloud))
+prompt = "What is it?"  # or host.default_prompt, for a caption; a cloud has no colours to tell of
+print(f"prompt: {prompt}\nanswer: {host.generate(cloud, prompt)}")

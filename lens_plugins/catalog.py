@@ -150,14 +150,23 @@ _LICENCE = "ViT-Lens licence, see hub"
 _CLIP_NOTE = "fits CLIP ViT-L/14 (width 1024), not InstructBLIP, BLIP-2 or SEED-LLaMA (width 1408)"
 
 LENSES = (
-    LensRow(
-        "pocket-point-cloud",
-        "point_cloud",
-        "pocket",
-        "pocket/weights/lens-point-cloud",
-        "model.safetensors",
-        "Apache-2.0; data: pocket/weights/ATTRIBUTION.md",
-        note="for pocket-instructblip: 64 latents of width 256",
+    *(
+        LensRow(
+            f"pocket-{name}",
+            name.replace("-", "_"),
+            "pocket",
+            f"pocket/weights/lens-{name}",
+            "model.safetensors",
+            "Apache-2.0; data: pocket/weights/ATTRIBUTION.md",
+            note=f"for pocket-instructblip: 64 latents of width 256{more}",
+        )
+        for name, more in (
+            ("point-cloud", ""),
+            ("audio", ""),
+            ("depth", ""),
+            ("tactile", "; trained on simulated frames"),
+            ("eeg", "; trained on simulated trials"),
+        )
     ),
     LensRow("eva_g14_objaverse", "point_cloud", "eva_g14", _VIT_LENS, "eva_g14_objaverse.pt", _LICENCE),
     LensRow(

@@ -29,7 +29,8 @@ from .lens import hardware
 __all__ = ["BATCH", "GENERATION", "Score", "describe_folder", "measure", "run", "shuffled"]
 
 BATCH = 24
-PAIRS = 60  # of a cloud and a picture
+QUESTION = "What is it?"
+PAIRS = 50  # of a cloud and a picture
 EEG_LEVELS = (-20, -15, -10, -5, 0, 5)  # dB
 EEG_PER_CLASS = 5
 GENERATION = {"num_beams": 1, "max_new_tokens": 16}
@@ -50,7 +51,8 @@ class Score:
 
 def measure(host: Host, lens: Lens, objects: Sequence[HeldOut], note: Callable[[str], None]) -> list[Score]:
     """All rows: pictures, clouds as they are and as they come from elsewhere, a shuffled lens, no lens, chance."""
-    scores = [_score(host, "pictures (ceiling)", [(p, o.label) for o in objects for p in o.pictures], note)]
+    pictures = [(p, o.label) for o in objects for p in o.pictures]
+    scores = [_score(host, "pictures (ceiling)", pictures, note)]
     host.plug(lens)
     cases = {
         name: [(read(change(o.cloud), "point_cloud", lens.config.input), o.label) for o in objects]
@@ -58,6 +60,8 @@ def measure(host: Host, lens: Lens, objects: Sequence[HeldOut], note: Callable[[
     }
     scores += [_score(host, name, clouds, note) for name, clouds in cases.items()]
     clouds = cases["point clouds"]
+    scores.append(_score(host, f"pictures, asked “{QUESTION}”", pictures, note, QUESTION))
+    scores.append(_score(host, f"point clouds, asked “{QUESTION}”", clouds, note, QUESTION))
     host.plug(shuffled(lens))
     scores.append(_score(host, "point clouds, shuffled lens", clouds, note))
     host.plug(_Blank(lens))
@@ -116,9 +120,11 @@ class _Blank(Lens):
         return self.resampler.latents.expand(len(x), -1, -1)
 
 
-def _score(host: Host, name: str, cases: Iterable[tuple[Any, str]], note: Callable[[str], None]) -> Score:
+def _score(
+    host: Host, name: str, cases: Iterable[tuple[Any, str]], note: Callable[[str], None], prompt: str | None = None
+) -> Score:
     inputs, labels = zip(*cases)
-    replies = host.generate_batch([Request([x]) for x in inputs], batch_size=BATCH, **GENERATION)
+    replies = host.generate_batch([Request([x], prompt) for x in inputs], batch_size=BATCH, **GENERATION)
     right = sum(names_class(reply, label) for reply, label in zip(replies, labels))
     note(f"{name}: {right} of {len(labels)}")
     return Score(name, right, len(labels))

@@ -31,8 +31,9 @@ SMALL = {"group_size": 16}  # half the neighbourhood of the released lens, for a
 def train_point_cloud(work: Path, target: Path) -> None:
     """Align the point cloud lens and write it to ``target/lens-point-cloud`` in float16.
 
-    Two runs of the public training call: clouds as they are, in any heading; then, from there, a mixture with clouds as
-    they come from elsewhere (other up axis, noise, missing sides, few points).
+    Three runs of the public training call: clouds as they are, in any heading; then, from there, a mixture with clouds
+    as they come from elsewhere (other up axis, noise, missing sides, few points); then the same with little contrast
+    and much regression, since the Q-Former reads the features themselves and not which of them is nearest.
     """
     vit = pocket_vit(target / "instructblip")
     head = target / "instructblip" / "text_head" / "text_head.safetensors"
@@ -45,6 +46,9 @@ def train_point_cloud(work: Path, target: Path) -> None:
     lens = _align(pairs, vit, config, head, home, tame, {"steps": 400, "lr": 1e-3})
     home = work / "lens-point-cloud-mixed"
     lens = _align(pairs, vit, lens, head, home, mixed, {"steps": 450, "lr": 8e-4})
+    close = {"views": "mean", "regression_weight": 10.0, "image_weight": 0.25, "text_weight": 0.5}
+    home = work / "lens-point-cloud-close"
+    lens = _align(pairs, vit, lens, head, home, mixed, {"steps": 180, "lr": 5e-4, "warmup_steps": 10, **close})
     save_small(lens, target / "lens-point-cloud")
 
 

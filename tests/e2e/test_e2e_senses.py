@@ -1,0 +1,62 @@
+"""Every sense of the host that ships, from a shipped file to text."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lens_plugins as lp
+from lens_plugins.cli.main import run
+from lens_plugins.pocket import heldout
+from lens_plugins.pocket.senses import senses
+from lens_plugins.splice import digest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("pocket")]
+SAMPLES = heldout.FOLDER.parents[1] / "samples"
+CLOUD = Path(__file__).resolve().parents[2] / "demos" / "data" / "chair.ply"
+FILES = {
+    "audio": f"{SAMPLES}/audio-rooster.ogg",
+    "depth": f"depth:{SAMPLES}/depth-chair.png",
+    "tactile": f"tactile:{SAMPLES}/tactile-brick.webp",
+    "eeg": f"eeg:{SAMPLES}/eeg-car.npy",
+    "point_cloud": str(CLOUD),
+}
+
+
+@pytest.fixture(scope="module")
+def host():
+    loaded = lp.load_host("pocket-instructblip")
+    for modality in FILES:
+        loaded.plug(lp.load_lens(f"pocket-{modality.replace('_', '-')}"))
+    return loaded
+
+
+@pytest.mark.parametrize("modality", FILES)
+def test_a_shipped_file_of_every_modality_is_captioned(capsys, modality):
+    assert run(["caption", FILES[modality], "--json", "--num-beams", "1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["modality"] == modality
+    assert len(found["text"].split()) >= 1
+
+
+def test_a_story_of_five_senses_at_once(capsys):
+    assert run(["story", *FILES.values(), "--json", "--num-beams", "1", "--max-new-tokens", "12"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["modality"] == list(FILES)
+    assert found["text"]
+
+
+@pytest.mark.parametrize("modality", ["audio", "depth", "tactile", "eeg"])
+def test_held_out_cases_are_recognised_far_more_often_than_by_chance(host, modality):
+    sense = senses()[modality]
+    cases = sense.open_heldout(heldout.FOLDER.parent / modality)
+    cases = [cases[i] for i in np.random.default_rng(0).permutation(len(cases))[:48]]
+    labels = sorted({case.label for case in cases})
+    inputs = [lp.read(case.source, modality, host.lenses[modality].config.input) for case in cases]
+    before = digest(host.model)
+    answers = host.classify(inputs, labels)
+    right = np.mean([answer[0]["label"] == case.label for answer, case in zip(answers, cases)])
+    most = max(sum(case.label == label for case in cases) for label in labels) / len(cases)
+    assert right > 2 * most, f"{right:.0%} right among {len(labels)} names; always one of them: {most:.0%}"
+    assert digest(host.model) == before
