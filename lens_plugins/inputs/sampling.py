@@ -35,13 +35,14 @@ def farthest_point_sample(points: Tensor, n: int, start: int = 0) -> Tensor:
     return torch.from_numpy(np.stack([_sample_cloud(cloud, n, start) for cloud in clouds.numpy()]))
 
 
-def sample_with_distances(cloud: Tensor, n: int, start: int = 0) -> tuple[Tensor, Tensor]:
+def sample_with_distances(cloud: Tensor, n: int, start: int = 0, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """`farthest_point_sample` of one float32 cloud on the CPU, with the distances that it computes on its way.
 
     Args:
         cloud: (P, 3).
         n: how many, 1 to P.
         start: index of the first point.
+        out: (n, P) float32 that the distances are written to; fresh memory costs as much as the arithmetic.
 
     Returns:
         Indices (n,) int64, and the squared distance of every point from each of them, (n, P) float32.
@@ -50,9 +51,9 @@ def sample_with_distances(cloud: Tensor, n: int, start: int = 0) -> tuple[Tensor
         InputError: as `farthest_point_sample`.
     """
     _check(cloud[None], n, start)
-    distances = np.empty((n, len(cloud)), np.float32)
-    chosen = _sample_cloud(cloud.detach().numpy(), n, start, distances)
-    return torch.from_numpy(chosen), torch.from_numpy(distances)
+    distances = torch.empty(n, len(cloud)) if out is None else out
+    chosen = _sample_cloud(cloud.detach().numpy(), n, start, distances.numpy())
+    return torch.from_numpy(chosen), distances
 
 
 def _check(points: Tensor, n: int, start: int) -> None:

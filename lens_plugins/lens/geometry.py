@@ -49,9 +49,9 @@ def spread_and_group(points: Tensor, count: int, k: int, start: int = 0) -> tupl
     if points.device.type != "cpu" or count > total or count * total > _KEPT:
         index = spread_centers(points, count, start)
         return index, nearest_neighbors(gather_points(points, index), points, k)
-    found = []
+    found, kept = [], torch.empty(count, total)
     for cloud in points:
-        index, distances = sample_with_distances(cloud, count, start)
+        index, distances = sample_with_distances(cloud, count, start, kept)
         found.append((index, torch.cat([_smallest(some, k) for some in distances.split(max(1, _CHUNK // total))])))
     centers, neighbors = zip(*found)
     return torch.stack(centers), torch.stack(neighbors)
