@@ -200,11 +200,19 @@ def _everything(
 
     rows = mixed.measure_mixed(host, objects, PAIRS, note)
     found = senses.measure_senses(host, note)
+    sounds = senses.audio_by_recording(host, note)
     curve = senses.eeg_curve(host, EEG_LEVELS, EEG_PER_CLASS, note)
     if chart is not None:
         clouds = Bar("point cloud", scores[1].share, scores[0].share, scores[-1].share)
         pictures = Bar("picture", scores[0].share, scores[0].share, scores[-1].share)
         draw([pictures, clouds, *(Bar(one.title, one.named, one.ceiling, one.chance) for one in found)], chart)
-    lines = [senses.table(found), "", "| simulated EEG, signal to noise | named | nearest |", "| --- | --- | --- |"]
+    lines = [
+        senses.table(found),
+        "",
+        sounds,
+        "",
+        "| simulated EEG, signal to noise | named | nearest |",
+        "| --- | --- | --- |",
+    ]
     lines += [f"| {level:+g} dB | {named:.0%} | {nearest:.0%} |" for level, named, nearest in curve]
     return [*lines, "", mixed.table(rows)]

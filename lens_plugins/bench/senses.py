@@ -22,7 +22,7 @@ from ..pocket.heldout import FOLDER, names_word
 from ..pocket.senses import Case, Sense, senses
 from .pocket import BATCH, GENERATION, shuffled
 
-__all__ = ["SenseScore", "eeg_curve", "measure_sense", "measure_senses", "table"]
+__all__ = ["SenseScore", "audio_by_recording", "eeg_curve", "measure_sense", "measure_senses", "table"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,22 @@ def eeg_curve(host: Host, levels: Sequence[float], per_class: int, note: Callabl
         note(f"EEG at {level:+g} dB: named {rows[-1][1]:.0%}, nearest {rows[-1][2]:.0%}")
     host.unplug("eeg")
     return rows
+
+
+def audio_by_recording(host: Host, note: Callable[[str], Any]) -> str:
+    """Zero-shot top 1 of sounds, later moments of recordings in training and other recordings apart; Markdown."""
+    from ..pocket.senses.audio import open_heldout
+
+    folder = FOLDER.parent / "audio"
+    labels = sorted({case.label for case in open_heldout(folder)})
+    host.plug(load_lens("pocket-audio"))
+    lines = ["| sounds | cases | nearest of the names |", "| --- | --- | --- |"]
+    for same, name in ((True, "later moments of recordings in training"), (False, "recordings that were not")):
+        cases = open_heldout(folder, same)
+        lines.append(f"| {name} | {len(cases)} | {_nearest(host, 'audio', cases, labels):.0%} |")
+        note(lines[-1])
+    host.unplug("audio")
+    return "\n".join(lines)
 
 
 def _inputs(host: Host, modality: str, cases: Sequence[Case]) -> list[Any]:
