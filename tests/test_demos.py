@@ -67,7 +67,7 @@ def test_caption_point_cloud(shipped, monkeypatch, capsys):
     *picture, prompt, answer = out.splitlines()
     assert 5 <= len(picture) <= 22
     assert all("\u2800" <= dot <= "\u28ff" for line in picture for dot in line)
-    assert prompt == "prompt: A short image caption."
+    assert prompt == "prompt: What is it?"
     assert answer.startswith("answer: ")
 
 
