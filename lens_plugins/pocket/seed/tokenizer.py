@@ -63,6 +63,9 @@ def new_tokenizer(host: Path, sizes: Sizes) -> SeedTokenizer:
     )
     torch.manual_seed(7)
     tokenizer = SeedTokenizer.from_config(config)
+    for module in tokenizer.qformer.modules():
+        if isinstance(module, nn.Linear):  # three times the usual: features are heard from the first step on
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
     nn.init.normal_(tokenizer.query_tokens, std=0.02)
     nn.init.normal_(tokenizer.positions, std=0.2)
     tokenizer.vision_model.load_state_dict(read_tower(host))
@@ -192,13 +195,15 @@ def train_tokenizer(
         embeds = pupil.embeds(entries)
         missed = F.mse_loss(embeds, pupil.frozen[0](look))
         named = _named(pupil.names(embeds), names[numbers])
-        numbers_logged |= {"missed": missed.item(), "name": named.item(), "commitment": held_by.item()}
-        return missed + 0.1 * named + 0.25 * held_by, numbers_logged
+        turned = _turned(pupil.frozen[0], embeds, look)
+        parts = {"missed": missed, "turned": turned, "name": named, "commitment": held_by}
+        numbers_logged |= {key: value.item() for key, value in parts.items()}
+        return missed + turned + 0.1 * named + 0.25 * held_by, numbers_logged
 
     stage = Stage(
         steps=sizes.tokenizer_steps,
-        lr=8e-4,
-        muon_lr=1.5e-3,
+        lr=1e-3,
+        muon_lr=2e-3,
         warmup=50,
         average=0.98,
         check_every=sizes.check_every,
@@ -214,6 +219,13 @@ def _named(logits: Tensor, names: Tensor) -> Tensor:
     """Cross-entropy over the scenes that have a name; 0 where none has."""
     total = F.cross_entropy(logits, names, ignore_index=UNNAMED, label_smoothing=0.05, reduction="sum")
     return total / (names != UNNAMED).sum().clamp(min=1)
+
+
+def _turned(embedding: ImageEmbedding, embeds: Tensor, look: Look) -> Tensor:
+    """How far the class token inside an embedding has turned from the picture's own, seen from the mean of all."""
+    centre = embedding.centre[: embedding.vit_width]
+    found, own = embedding.class_token(embeds) - centre, look.features[:, 0] - centre
+    return 1 - F.cosine_similarity(found, own, dim=-1).mean()
 
 
 def _name_of(scenes: Scenes) -> Tensor:
