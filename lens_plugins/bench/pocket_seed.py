@@ -7,6 +7,7 @@ beside what that judge says of the pictures themselves (the ceiling) and of pict
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -177,7 +178,7 @@ def _codes(host: SeedLlamaHost, inputs: Sequence[Any]) -> Tensor:
 
 
 def _senses(host: SeedLlamaHost, judge: Host, note: Callable[[str], Any]) -> list[Share]:
-    """What is drawn of sounds, depth maps, touches and EEG, among each sense's own names; beside another's pictures."""
+    """What is drawn of sounds, depth maps, touches and EEG, among each sense's own names."""
     rows = []
     for sense in senses().values():
         name = f"pocket-{sense.modality.replace('_', '-')}"
@@ -191,7 +192,7 @@ def _senses(host: SeedLlamaHost, judge: Host, note: Callable[[str], Any]) -> lis
         said = classes_of(judge, drawn, sorted(set(truth)))
         title = sense.modality.replace("_", " ") + (" (simulated)" if sense.simulated else "")
         rows.append(Share(title, _same(said, truth)))
-        rows.append(Share(f"{title}, another's picture (chance)", _same(said, _others(truth))))
+        rows.append(Share(f"{title}, paired at random (chance)", _by_chance(said, truth)))
         note(f"{title}: class right {rows[-2].right:.0%} of {len(cases)}, chance {rows[-1].right:.0%}")
     return rows
 
@@ -206,8 +207,8 @@ def _edits(host: SeedLlamaHost, objects: Sequence[HeldOut], note: Callable[[str]
         for name in ASKED_COLOURS:
             right += [colour_of(picture, where) == name for picture in imagine(host, inputs, words.format(name))]
             before += [colour_of(picture, where) == name for picture in plain]
-        rows.append(Share(words.format("..."), float(np.mean(right))))
-        rows.append(Share(f"{words.format('...')} The same check before the edit (chance)", float(np.mean(before))))
+        rows.append(Share(words.format("*colour*"), float(np.mean(right))))
+        rows.append(Share("the same check of what was not edited (chance)", float(np.mean(before))))
         note(f"{rows[-2].name} colour right {rows[-2].right:.0%}, before {rows[-1].right:.0%}")
     return rows
 
@@ -221,7 +222,7 @@ def _pairs(
         one, other = (objects[i] for i in rng.choice(len(objects), 2, replace=False))
         if one.label != other.label:
             pairs.append((one, other))
-    truth = [{one.label, other.label} for one, other in pairs]
+    truth = [frozenset((one.label, other.label)) for one, other in pairs]
     pictures = [[one.pictures[0], other.pictures[0]] for one, other in pairs]
     clouds = [[_given(host, "point_cloud", one.cloud), other.pictures[0]] for one, other in pairs]
     drawn = {
@@ -233,10 +234,10 @@ def _pairs(
     for name, made in drawn.items():
         halves = [half for picture in made for half in _halves(picture)]
         said = classes_of(judge, halves, labels)
-        found = [set(pair) for pair in zip(said[::2], said[1::2])]
+        found = [frozenset(pair) for pair in zip(said[::2], said[1::2])]
         rows.append(Share(name, _same(found, truth)))
         note(f"{name}: both right {rows[-1].right:.0%}")
-    return [*rows, Share("another pair's picture (chance)", _same(found, _others(truth)))]
+    return [*rows, Share("the latter, paired at random (chance)", _by_chance(found, truth))]
 
 
 def _grid(host: SeedLlamaHost, objects: Sequence[HeldOut]) -> list[Row]:
@@ -279,10 +280,10 @@ def _same(said: Iterable[Any], right: Iterable[Any]) -> float:
     return float(np.mean([a == b for a, b in zip(said, right)]))
 
 
-def _others(truth: Sequence[Any]) -> list[Any]:
-    """What somebody else's answers should have been."""
-    half = len(truth) // 2
-    return [*truth[half:], *truth[:half]]
+def _by_chance(said: Sequence[Any], right: Sequence[Any]) -> float:
+    """How often the same answers would be right if they belonged to random inputs."""
+    given, wanted = Counter(said), Counter(right)
+    return sum(count * wanted[label] for label, count in given.items()) / (len(said) * len(right))
 
 
 def _table(head: Sequence[str], rows: Sequence[Share]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 import torch
@@ -38,12 +39,12 @@ def draw_grid(rows: Sequence[Row], edits: Sequence[str], file: Path) -> None:
     check_target(file)
     columns = 2 + len(edits)
     step = CELL + GAP
-    sheet = Image.new("RGB", (columns * step + GAP, len(rows) * (step + HEAD) + HEAD + GAP), "white")
+    sheet = Image.new("RGB", (columns * step + GAP, len(rows) * (step + HEAD) + 2 * HEAD + GAP), "white")
     pen = ImageDraw.Draw(sheet)
     for number, title in enumerate(("input", "drawn again", *edits)):
-        pen.text((GAP + number * step, 2), title, fill="black", font_size=10)
+        pen.text((GAP + number * step, 2), "\n".join(wrap(title, 18)), fill="black", font_size=10)
     for line, row in enumerate(rows):
-        top = HEAD + line * (step + HEAD)
+        top = 2 * HEAD + line * (step + HEAD)
         cells = [portrait(one) for one in row.inputs] + list(row.drawn)
         for number, picture in enumerate(cells):
             sheet.paste(

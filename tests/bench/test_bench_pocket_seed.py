@@ -73,6 +73,10 @@ def test_a_host_without_pictures_is_refused(everything):
         bench.run("judge", "judge")
 
 
+def test_chance_is_that_of_random_pairing():
+    assert bench._by_chance(["a", "a", "b", "b"], ["a", "a", "a", "c"]) == pytest.approx(0.5 * 0.75)
+
+
 def test_likeness_is_one_for_the_same_and_small_for_noise():
     picture = painted("red")
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8))

@@ -31,14 +31,14 @@ class Sizes:
     autoencoder_steps: int = 1200
     autoencoder_batch: int = 32
     unet_widths: tuple[int, ...] = (128, 192)
-    unet_steps: int = 1400
+    unet_steps: int = 1500
     unet_batch: int = 64
     norm_groups: int = 8
     language_width: int = 320
     language_layers: int = 6
     language_heads: int = 5
     vocabulary: int = 2000  # words and pieces of words, codes not counted
-    language_steps: int = 900
+    language_steps: int = 1100
     language_batch: int = 48
     held_out: int = 125  # pictures that checks look at
     drawn: int = 48  # of them are drawn, which takes longer
