@@ -1,4 +1,4 @@
-"""The small training loop that both stages of the pocket host run in: budgeted by minutes, resumable, logged."""
+"""The small training loop that the stages of the pocket hosts run in: resumable, averaged, logged."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..train.muon import muon_beside
+
 __all__ = ["Stage", "run"]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How long and how fast a stage trains. `steps` fixes the schedule; `minutes` stops early and cleanly."""
+    """How long and how fast a stage trains. `steps` fixes the schedule."""
 
     steps: int
     lr: float
@@ -26,7 +28,8 @@ class Stage:
     weight_decay: float = 0.05
     clip: float = 1.0
     average: float = 0.998  # decay of the averaged weights that are kept at the end
-    muon_lr: float = 0.0  # peak rate of the encoder blocks' matrices under Muon; 0: AdamW moves them too
+    muon_lr: float = 0.0  # peak rate of the blocks' matrices under Muon; 0: AdamW moves them too
+    blocks: str = ".encoder."  # what the names of parameters in transformer blocks hold
     check_every: int = 1000
     seed: int = 0
 
@@ -41,25 +44,15 @@ class Stage:
 def _optimizers(model: nn.Module, stage: Stage) -> list[torch.optim.Optimizer]:
     """AdamW, and Muon for the matrices of transformer blocks where the stage asks for it: from nothing it needs about
     half as many pictures here (class loss 3.0 against 3.4 after 25,600)."""
-    trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    blocks = [(n, p) for n, p in trained if stage.muon_lr and p.ndim == 2 and ".encoder." in n]
-    chosen = {id(p) for _, p in blocks}
-    rest = _groups([(n, p) for n, p in trained if id(p) not in chosen], stage.weight_decay)
-    found: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr=stage.lr, betas=(0.9, 0.98))]
-    if blocks:
-        found.append(
-            torch.optim.Muon(
-                [p for _, p in blocks],
-                lr=stage.muon_lr,
-                weight_decay=stage.weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            )
-        )
-    return found
+    groups = _groups(model, stage.weight_decay)
+    inside = {id(p) for n, p in model.named_parameters() if stage.muon_lr and stage.blocks in n}
+    muon = muon_beside(groups, lambda p: id(p) in inside, stage.muon_lr, stage.weight_decay)
+    return [torch.optim.AdamW(groups, lr=stage.lr, betas=(0.9, 0.98)), *muon]
 
 
-def _groups(trained: list[tuple[str, Tensor]], weight_decay: float) -> list[dict]:
+def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Weight matrices decay; norms, biases, tokens and positions do not."""
+    trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     decayed = [p for n, p in trained if p.ndim >= 2 and "embedding" not in n and "token" not in n]
     chosen = {id(p) for p in decayed}
     return [

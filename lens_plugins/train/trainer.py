@@ -33,6 +33,7 @@ from .evaluate import lens_cls, lens_features, retrieval
 from .files import replacing
 from .log import Bars, MetricsLog, progress_bars
 from .loss import AlignmentLoss, Batch
+from .muon import muon_beside
 from .prepare import Prepared, prepare
 from .recipe import fit_norms, lens_config_for, trainable_lens
 from .towers import TextTower, frozen, load_text_head, load_vit, save_text_head
@@ -162,18 +163,12 @@ def weight_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]
 
 
 def optimizers_for(module: nn.Module, config: TrainConfig, peak: float) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for the matrices of the part called `lens` and AdamW for the rest.
-
-    Muon (Jordan et al. 2024) steps along the orthogonalised momentum, here at AdamW's size of step, so that one
-    learning rate serves both.
-    """
+    """AdamW for everything, or Muon for the matrices of the part called `lens` and AdamW for the rest."""
     groups = weight_groups(module, config.weight_decay)
     muon: list[torch.optim.Optimizer] = []
     if config.optimizer == "muon":
-        inside = {id(p) for name, p in module.named_parameters() if name.startswith("lens.") and p.ndim == 2}
-        matrices = [p for p in groups[0]["params"] if id(p) in inside]
-        groups[0]["params"] = [p for p in groups[0]["params"] if id(p) not in inside]
-        muon = [torch.optim.Muon(matrices, peak, config.weight_decay, adjust_lr_fn="match_rms_adamw")]
+        inside = {id(p) for name, p in module.named_parameters() if name.startswith("lens.")}
+        muon = muon_beside(groups[:1], lambda p: id(p) in inside, peak, config.weight_decay)
     return [torch.optim.AdamW(groups, lr=peak, betas=config.betas, eps=config.eps), *muon]
 
 

@@ -11,7 +11,7 @@ import torch
 from lens_plugins.errors import CheckpointError, ConfigError, DoesNotFit, InputError
 from lens_plugins.lens.lens import Lens
 from lens_plugins.splice.frozen import digest, digests
-from lens_plugins.train import TrainConfig, train_lens
+from lens_plugins.train import TrainConfig, lens_config_for, train_lens
 from lens_plugins.train.trainer import lr_at, optimizers_for, weight_groups
 
 QUICK = TrainConfig(steps=80, batch_size=18, lr=3e-3, views="mean", log_every=5, validate_every=40, checkpoint_every=4)
@@ -54,6 +54,12 @@ def test_muon_moves_the_matrices_of_the_lens_and_nothing_twice(vit, lens_config)
     assert moved[0] | moved[1] == {id(p) for p in module.parameters()}
     assert id(module["head"].weight) in moved[0]
     assert all(p.ndim == 2 for group in muon.param_groups for p in group["params"])
+
+
+def test_muon_leaves_a_lens_without_matrices_to_adamw(vit):
+    module = torch.nn.ModuleDict({"lens": Lens(lens_config_for("tactile", vit))})
+    (adamw,) = optimizers_for(module, quick(optimizer="muon"), 1e-3)  # one kernel and its bias
+    assert {id(p) for group in adamw.param_groups for p in group["params"]} == {id(p) for p in module.parameters()}
 
 
 def test_the_folder_is_a_lens_with_the_fingerprint_of_its_vit(trained, vit):

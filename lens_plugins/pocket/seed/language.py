@@ -76,11 +76,10 @@ def new_language_model(words: Any, sizes: Sizes) -> LlamaForCausalLM:
 
 
 class LanguagePupil(nn.Module):
-    """The language model, its layers first and under the name by which the loop knows blocks of transformers."""
+    """The language model, and how it learns from dialogues."""
 
     def __init__(self, model: LlamaForCausalLM) -> None:
         super().__init__()
-        self.blocks = nn.ModuleDict({"encoder": model.model.layers})
         self.model = model
 
     def losses(self, words: Any, said: Sequence[Said]) -> tuple[Tensor, Tensor]:
@@ -134,6 +133,7 @@ def train_language(
         steps=sizes.language_steps,
         lr=1e-3,
         muon_lr=2e-3,
+        blocks=".layers.",
         warmup=50,
         average=0.985,
         check_every=sizes.check_every,
