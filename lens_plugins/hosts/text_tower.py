@@ -23,6 +23,7 @@ from ..errors import CheckpointError, ConfigError, DoesNotFit, Unsupported
 from ..splice import FrozenViT, freeze
 
 __all__ = [
+    "HEAD_FILE",
     "Encoder",
     "HostTextTower",
     "SentenceTower",

@@ -7,13 +7,14 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from ..hosts.text_tower import HEAD_FILE
 from ..splice import digest
 from .packs import MEAN, STD
 from .vit import SIZE
 
-__all__ = ["DEFAULT_PROMPT", "digest_of", "save_host", "save_text_head"]
+__all__ = ["DEFAULT_PROMPT", "digest_of", "read_tower", "save_host", "save_text_head", "write_json"]
 
 DEFAULT_PROMPT = "A short image caption."
 
@@ -35,11 +36,11 @@ def save_host(model, qformer_tokenizer, folder: Path) -> str:
     _forget_paths(folder / "config.json")
     qformer_tokenizer.save_pretrained(folder / "qformer_tokenizer")
     (folder / "qformer_tokenizer" / "vocab.txt").unlink(missing_ok=True)
-    _write(folder / "preprocessor_config.json", _processor())
-    _write(folder / "generation_config.json", {"num_beams": 3, "max_new_tokens": 48, "repetition_penalty": 1.2})
+    write_json(folder / "preprocessor_config.json", _processor())
+    write_json(folder / "generation_config.json", {"num_beams": 3, "max_new_tokens": 48, "repetition_penalty": 1.2})
     rounded = {name: tensor.float() for name, tensor in state.items()}
     found = digest_of(rounded)
-    _write(
+    write_json(
         folder / "lens_plugins.json",
         {
             "format": 1,
@@ -56,8 +57,16 @@ def save_host(model, qformer_tokenizer, folder: Path) -> str:
 def save_text_head(pupil, folder: Path) -> None:
     """The frozen map from class tokens to sentence embeddings, beside the host: lens training aims through it."""
     head = {"weight": pupil.text_head.weight.detach().clone(), "bias": pupil.text_head.bias.detach().clone()}
-    (folder / "text_head").mkdir(parents=True, exist_ok=True)
-    save_file({k: v.to(torch.float16) for k, v in head.items()}, folder / "text_head" / "text_head.safetensors")
+    file = folder / HEAD_FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.to(torch.float16) for k, v in head.items()}, file)
+
+
+def read_tower(host: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a written host's ViT, float32, by their names inside the tower."""
+    prefix = "vision_model."
+    state = load_file(host / "model.safetensors")
+    return {name.removeprefix(prefix): t.float() for name, t in state.items() if name.startswith(prefix)}
 
 
 def _forget_paths(config: Path) -> None:
@@ -65,7 +74,7 @@ def _forget_paths(config: Path) -> None:
     values = json.loads(config.read_text("utf-8"))
     for name in ("_name_or_path", "_model_name_or_path"):
         values["text_config"].pop(name, None)
-    _write(config, values)
+    write_json(config, values)
 
 
 def _processor() -> dict:
@@ -91,7 +100,8 @@ def digest_of(state: dict[str, torch.Tensor]) -> str:
     return digest(holder)
 
 
-def _write(path: Path, values: dict) -> None:
+def write_json(path: Path, values: dict) -> None:
+    """Indented, and whole before it takes its name."""
     scratch = path.with_suffix(".new")
     scratch.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     shutil.move(scratch, path)

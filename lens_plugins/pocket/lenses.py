@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..hosts.text_tower import HEAD_FILE
 from ..lens.config import LensConfig
 from ..lens.lens import Lens
 from ..splice import FrozenViT, freeze, vit_from_tower
 from ..train import TrainConfig, lens_config_for, train_lens
 from ..train.augment import PointCloudAugment
 from ..train.towers import load_text_tower
+from .build import read_tower
+from .data.pack import read_lines
 from .packs import Pictures
 from .senses import Sense
-from .senses.pairing import save_pictures, views_of, write_once
+from .senses.pairing import facts, left_out, object_pairs, save_pictures, views_of
 from .text_encoder import folder as text_encoder_folder
 
 __all__ = ["point_cloud_pairs", "train_point_cloud", "train_sense"]
@@ -36,7 +38,7 @@ def train_point_cloud(work: Path, target: Path) -> None:
     and much regression, since the Q-Former reads the features themselves and not which of them is nearest.
     """
     vit = pocket_vit(target / "instructblip")
-    head = target / "instructblip" / "text_head" / "text_head.safetensors"
+    head = target / "instructblip" / HEAD_FILE
     tame = PointCloudAugment(points=POINTS, tilt_degrees=3, swap_up=0, jitter=0.005, half_space=0, scan=0, outliers=0)
     mixed = PointCloudAugment(
         points=POINTS, tilt_degrees=5, swap_up=0.3, jitter=0.012, half_space=0.12, scan=0.12, outliers=0.15
@@ -55,7 +57,7 @@ def train_point_cloud(work: Path, target: Path) -> None:
 def train_sense(sense: Sense, work: Path, target: Path) -> None:
     """Align the lens of a sense in one run, write it in float16, and its held-out cases beside it."""
     vit = pocket_vit(target / "instructblip")
-    head = target / "instructblip" / "text_head" / "text_head.safetensors"
+    head = target / "instructblip" / HEAD_FILE
     config = lens_config_for(sense.modality, vit, sense.lens)
     lens = _align(sense.pairs(work), vit, config, head, work / sense.folder, sense.augmentation, sense.train)
     save_small(lens, target / sense.folder)
@@ -105,14 +107,11 @@ def save_small(lens: Lens, folder: Path) -> None:
 
 def pocket_vit(host: Path) -> FrozenViT:
     """The ViT of a written pocket host, without its language model."""
-    from safetensors.torch import load_file
     from transformers import InstructBlipConfig
     from transformers.models.instructblip.modeling_instructblip import InstructBlipVisionModel
 
     tower = InstructBlipVisionModel(InstructBlipConfig.from_pretrained(host).vision_config)
-    prefix = "vision_model."
-    state = load_file(host / "model.safetensors")
-    tower.load_state_dict({k.removeprefix(prefix): v.float() for k, v in state.items() if k.startswith(prefix)})
+    tower.load_state_dict(read_tower(host))
     return vit_from_tower(freeze(tower), "the ViT of pocket-instructblip")
 
 
@@ -122,19 +121,16 @@ def point_cloud_pairs(work: Path) -> Path:
     Held-out generated objects become the validation split; held-out catalogue objects are left out altogether.
     """
 
-    def write(folder: Path) -> list[dict[str, Any]]:
-        return [line for name in ("sweethome", "generated") for line in _pairs_of(work / "pack" / name, folder)]
-
-    return write_once(work / "pairs-point-cloud", write)
+    return object_pairs(work, "pairs-point-cloud", _pairs_of)
 
 
-def _pairs_of(pack: Path, folder: Path) -> list[dict[str, Any]]:
+def _pairs_of(pack: Path, folder: Path) -> Iterator[dict[str, Any]]:
     pictures = Pictures.open([pack])
     clouds = np.load(pack / "clouds.npy", mmap_mode="r", allow_pickle=False)
-    rows = [json.loads(line) for line in (pack / "clouds.jsonl").read_text("utf-8").splitlines()]
-    views, lines = views_of(pictures), []
+    rows = read_lines(pack / "clouds.jsonl")
+    views = views_of(pictures)
     for cloud, row in zip(clouds, rows):
-        if row["split"] == "test" and pack.name == "sweethome":
+        if left_out(row, pack):
             continue
         home = folder / pack.name / row["object"].replace("/", "_")
         home.mkdir(parents=True)
@@ -142,14 +138,10 @@ def _pairs_of(pack: Path, folder: Path) -> list[dict[str, Any]]:
         numbers = views[row["object"]][:: max(1, len(views[row["object"]]) // VIEWS)][:VIEWS]
         names = [f"view{i}.png" for i in range(len(numbers))]
         save_pictures(pictures, {number: home / name for number, name in zip(numbers, names)})
-        lines.append(
-            {
-                "modality": "point_cloud",
-                "path": f"{pack.name}/{home.name}/cloud.npy",
-                "image": [f"{pack.name}/{home.name}/{name}" for name in names],
-                "text": sorted({row["name"], row["class"] or row["name"]}),
-                "split": "val" if row["split"] == "test" else "train",
-                "id": row["object"],
-            }
-        )
-    return lines
+        yield {
+            "modality": "point_cloud",
+            "path": f"{pack.name}/{home.name}/cloud.npy",
+            "image": [f"{pack.name}/{home.name}/{name}" for name in names],
+            **facts(row),
+            "id": row["object"],
+        }

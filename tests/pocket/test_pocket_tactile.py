@@ -8,6 +8,7 @@ from lens_plugins.inputs import read
 from lens_plugins.pocket.data.gelsight import GelConfig, frame
 from lens_plugins.pocket.data.materials import MATERIALS, SEEDS, Surface, make_surface
 from lens_plugins.pocket.senses import tactile
+from lens_plugins.pocket.senses.pairing import read_index
 from lens_plugins.train.manifest import read_manifest
 
 
@@ -67,7 +68,7 @@ def test_pairs_are_a_manifest(few, tmp_path):
 
 def test_nothing_held_out_is_trained_on(few, tmp_path):
     assert tactile.write_heldout(tmp_path, tmp_path / "held") == 2 * tactile.PER_MATERIAL
-    seeds = {row["seed"] for row in tactile._index(tmp_path / "held")}
+    seeds = {row["seed"] for row in read_index(tmp_path / "held", "index")}
     assert not seeds & {seed for side in ("train", "val", "test") for seed in SEEDS[side]}
 
 

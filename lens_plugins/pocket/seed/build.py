@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...hosts.seed_llama.tokenizer import SeedTokenizer
-from ..build import digest_of
+from ..build import digest_of, write_json
 from .unclip import DRAWING
 
 __all__ = ["parts_digest", "write_host"]
@@ -36,8 +36,8 @@ def write_host(
         part.half()
     pipeline.save_pretrained(scratch / "unclip")
     _forget_paths(scratch)
-    _write(scratch / "lens_plugins.json", {"format": 1, "kind": "seed_llama", "digest": found})
-    _write(scratch / "seed_llama.json", {"format": 1, "prompt_style": "vicuna", "drawing": DRAWING})
+    write_json(scratch / "lens_plugins.json", {"format": 1, "kind": "seed_llama", "digest": found})
+    write_json(scratch / "seed_llama.json", {"format": 1, "prompt_style": "vicuna", "drawing": DRAWING})
     (scratch / "LICENCES.md").write_text(_licences(rows), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(scratch, folder)
@@ -62,7 +62,7 @@ def _forget_paths(folder: Path) -> None:
     for file in folder.rglob("*.json"):
         values = json.loads(file.read_text("utf-8"))
         if isinstance(values, dict) and values.keys() & {"_name_or_path", "name_or_path"}:
-            _write(file, {k: v for k, v in values.items() if k not in ("_name_or_path", "name_or_path")})
+            write_json(file, {k: v for k, v in values.items() if k not in ("_name_or_path", "name_or_path")})
 
 
 def _licences(rows: Iterable[dict]) -> str:
@@ -83,7 +83,3 @@ def _licences(rows: Iterable[dict]) -> str:
             "",
         ]
     )
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -7,18 +7,16 @@ of the picture itself shrunk to a few pixels: what it is, what it looks like, an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ...splice import FrozenViT
 from .scenes import Look, Scenes, at_size, look_at
 
-__all__ = ["ImageEmbedding", "Judge", "load_text_head", "read_tower"]
+__all__ = ["ImageEmbedding", "Judge"]
 
 THUMB = 6  # pixels of each side of the shrunken picture
 WEIGHTS = (1.0, 0.5, 0.5)  # of class token, mean patch, shrunken picture in the total variance
@@ -66,21 +64,6 @@ def _parts(look: Look) -> Tensor:  # -> (B, total)
     """Class token, mean patch, shrunken picture."""
     thumb = F.adaptive_avg_pool2d(look.rgb, THUMB).flatten(1)
     return torch.cat([look.features[:, 0], look.features[:, 1:].mean(1), thumb], 1)
-
-
-def read_tower(host: Path) -> dict[str, Tensor]:
-    """The tensors of a written InstructBLIP host's ViT, float32, by their names inside the tower."""
-    prefix = "vision_model."
-    state = load_file(host / "model.safetensors")
-    return {name.removeprefix(prefix): t.float() for name, t in state.items() if name.startswith(prefix)}
-
-
-def load_text_head(host: Path) -> nn.Linear:
-    """The frozen map from class tokens to sentence embeddings of a written InstructBLIP host."""
-    state = load_file(host / "text_head" / "text_head.safetensors")
-    head = nn.Linear(state["weight"].shape[1], state["weight"].shape[0])
-    head.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    return head.requires_grad_(False)
 
 
 class Judge:

@@ -13,6 +13,7 @@ from ...errors import InputError
 from ...hosts.seed_llama.loading import load_words
 from ...hosts.seed_llama.prompt import STYLES
 from ...hosts.seed_llama.tokenizer import SeedTokenizer
+from ...hosts.text_tower import HEAD_FILE, load_text_head
 from ..dialogue import Exchange
 from ..lenses import pocket_vit
 from ..packs import Pictures
@@ -20,7 +21,7 @@ from ..teacher import text_features
 from ..vit import Labels
 from .build import write_host
 from .dialogue import Talk, corpus
-from .embedding import ImageEmbedding, Judge, load_text_head
+from .embedding import ImageEmbedding, Judge
 from .language import LanguagePupil, new_language_model, new_words, train_language
 from .scenes import Look, Scenes, things
 from .sizes import Places
@@ -122,13 +123,13 @@ def _embedding(places: Places) -> ImageEmbedding:
 
 def _judge(places: Places, labels: Sequence[str], texts: Texts) -> Judge:
     names = sorted(set(labels))
-    return Judge(pocket_vit(places.instructblip), load_text_head(places.instructblip), names, texts(names))
+    return Judge(pocket_vit(places.instructblip), load_text_head(places.instructblip / HEAD_FILE), names, texts(names))
 
 
 def _code_pupil(places: Places, texts: Texts) -> CodePupil:
     names = texts(Labels.of(Pictures.open(places.packs).rows).names)
     tokenizer = new_tokenizer(places.instructblip, places.sizes)
-    return CodePupil(tokenizer, _embedding(places), load_text_head(places.instructblip), names)
+    return CodePupil(tokenizer, _embedding(places), load_text_head(places.instructblip / HEAD_FILE), names)
 
 
 def _tokenizer(places: Places) -> SeedTokenizer:

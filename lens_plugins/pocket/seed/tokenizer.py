@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from ...hosts.seed_llama.config import SeedConfig
 from ...hosts.seed_llama.tokenizer import SeedTokenizer
+from ..build import read_tower
 from ..loop import Stage, run
 from ..vit import UNNAMED, Labels
-from .embedding import ImageEmbedding, Judge, read_tower
+from .embedding import ImageEmbedding, Judge
 from .scenes import PAIR, SCENES, Look, Scenes
 from .sizes import Sizes
 

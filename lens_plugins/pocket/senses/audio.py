@@ -23,7 +23,7 @@ from ..data.pack import read_lines, write_lines
 from ..data.sounds import RATE, Thing, Window, licence_of, read_sound
 from ..packs import Pictures
 from .base import Case, Sense
-from .pairing import save_pictures, write_once
+from .pairing import read_index, save_pictures, write_once
 
 __all__ = ["SENSE", "Heard", "audio_pairs", "hear", "open_heldout", "pictures_of", "thing_pictures", "write_heldout"]
 
@@ -180,10 +180,8 @@ def thing_pictures(target: Path) -> list[Case]:
     Raises:
         CheckpointError: there is no index of them.
     """
-    index = target / "pictures.jsonl"
-    if not index.is_file():
-        raise CheckpointError(f"{target} holds no pictures of its things. Write them again with `make pocket`.")
-    return [Case(row["label"], target / row["file"], tuple(row["words"])) for row in read_lines(index)]
+    rows = read_index(target, "pictures of its things", "pictures.jsonl")
+    return [Case(row["label"], target / row["file"], tuple(row["words"])) for row in rows]
 
 
 def _row(clip: Heard, same: bool) -> dict[str, Any]:
@@ -248,14 +246,8 @@ SENSE = Sense(
         "optimizer": "muon",
         "lr": 2e-3,
         "weight_decay": 0.1,
-        "warmup_steps": 30,
         "views": "mean",
-        "text_weight": 1.0,
-        "regression_weight": 2.0,
-        "ema": 0.98,
-        "precision": "bf16",
         "validate_every": 125,
-        "checkpoint_every": 50,
     },
     # One clip of two seconds, since most recordings are that short: 198 frames, 12 rows of 19 patches.
     lens={"clip_seconds": 2.0, "frames": 198, "clips": 1, "positions": 228},

@@ -18,14 +18,14 @@ from PIL import Image
 from ...inputs.depth import KINECT_FOCAL
 from ...train.augment import DepthAugment
 from ..data.classes import WORDS
-from ..data.pack import read_lines, write_lines
+from ..data.pack import write_lines
 from ..data.render import SIDE
 from ..heldout import VIEWS as HELD_OUT_VIEWS
 from ..heldout import open_heldout as open_objects
 from ..packs import Pictures
 from ..vit import held_out
 from .base import Case, Sense
-from .pairing import save_pictures, views_of, write_once
+from .pairing import facts, left_out, object_pairs, read_index, save_pictures, views_of
 
 __all__ = ["RADIUS", "SENSE", "before_a_wall", "measured", "walled_cases"]
 
@@ -46,11 +46,7 @@ def pairs(work: Path) -> Path:
 
     Held-out generated objects become the validation split; held-out catalogue objects are left out altogether.
     """
-
-    def write(folder: Path) -> list[dict[str, Any]]:
-        return [line for name in ("sweethome", "generated") for line in _pairs_of(work / "pack" / name, folder)]
-
-    return write_once(work / "pairs-depth", write)
+    return object_pairs(work, "pairs-depth", _pairs_of)
 
 
 def _pairs_of(pack: Path, folder: Path) -> Iterator[dict[str, Any]]:
@@ -58,7 +54,7 @@ def _pairs_of(pack: Path, folder: Path) -> Iterator[dict[str, Any]]:
     depths = np.load(pack / "depth.npy", mmap_mode="r", allow_pickle=False)
     for name, numbers in views_of(pictures).items():
         row = pictures.rows[numbers[0]]
-        if row["split"] == "test" and pack.name == "sweethome":
+        if left_out(row, pack):
             continue
         home = f"{pack.name}/{name.replace('/', '_')}"
         taken = {n: view for n in numbers if (view := pictures.rows[n]["view"]) in PAIRED and _has_depth(pictures, n)}
@@ -70,8 +66,7 @@ def _pairs_of(pack: Path, folder: Path) -> Iterator[dict[str, Any]]:
                 "modality": "depth",
                 "path": f"{home}/depth{view}.png",
                 "image": [f"{home}/view{v}.png" for v in (view, view, *others[:OTHERS])],
-                "text": sorted({row["name"], row["class"] or row["name"]}),
-                "split": "val" if row["split"] == "test" else "train",
+                **facts(row),
                 "id": f"{name}/{view}",
             }
 
@@ -158,13 +153,13 @@ def write_heldout(work: Path, target: Path) -> int:
 
 def open_heldout(folder: Path) -> list[Case]:
     """The measured maps, in a fixed order."""
-    return [_case(row, folder / row["file"]) for row in read_lines(folder / "index.jsonl")]
+    return [_case(row, folder / row["file"]) for row in read_index(folder, "index of depth maps")]
 
 
 def walled_cases(folder: Path) -> list[Case]:
     """The held-out maps once more, each before a wall: harder, since there is always something behind a thing."""
     cases = []
-    for place, row in enumerate(read_lines(folder / "index.jsonl")):
+    for place, row in enumerate(read_index(folder, "index of depth maps")):
         depth = np.asarray(Image.open(folder / row["file"]), np.float64) / 1000
         walled = before_a_wall(depth, np.random.default_rng([4, place]))
         cases.append(_case(row, Image.fromarray((walled * 1000).round().astype(np.uint16))))

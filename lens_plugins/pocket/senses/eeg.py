@@ -16,11 +16,11 @@ import numpy as np
 from ...train.augment import EegAugment
 from ..data.classes import WORDS
 from ..data.eeg_simulator import LABELS, Trial, prepare, simulate
-from ..data.pack import read_lines, write_lines
+from ..data.pack import write_lines
 from ..heldout import open_heldout as open_objects
 from ..packs import Pictures
 from .base import Case, Sense
-from .pairing import save_pictures, views_of, write_once
+from .pairing import OBJECT_PACKS, read_index, save_pictures, views_of, write_once
 
 __all__ = ["SENSE", "STATED_DB", "cases_at", "held_out_trials"]
 
@@ -58,7 +58,7 @@ def _class_pictures(work: Path, folder: Path) -> dict[str, list[str]]:
 
     All trials of a class share them: trials of one class are no counterexamples of each other.
     """
-    pictures = Pictures.open([work / "pack" / "sweethome", work / "pack" / "generated"])
+    pictures = Pictures.open([work / "pack" / name for name in OBJECT_PACKS])
     views = views_of(pictures)
     found = {}
     for place, label in enumerate(LABELS):
@@ -106,7 +106,7 @@ def write_heldout(work: Path, target: Path) -> int:
 
 def open_heldout(folder: Path) -> list[Case]:
     """The trials that the index names, simulated."""
-    rows = read_lines(folder / "index.jsonl")
+    rows = read_index(folder, "index of EEG trials")
     return [_case(Trial(row["subject"], row["label"], row["number"]), row["snr_db"]) for row in rows]
 
 

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from ..data.pack import write_lines
+from ...errors import CheckpointError
+from ..data.pack import read_lines, write_lines
 from ..packs import Pictures, plain
 from ..vit import SIZE
 
-__all__ = ["SHADE", "save_pictures", "views_of", "write_once"]
+__all__ = [
+    "OBJECT_PACKS",
+    "SHADE",
+    "facts",
+    "left_out",
+    "object_pairs",
+    "read_index",
+    "save_pictures",
+    "views_of",
+    "write_once",
+]
 
+OBJECT_PACKS = ("sweethome", "generated")  # the catalogue of models that people made, and those of a generator
 SHADE = 0.93  # of the background
 
 
@@ -31,6 +43,38 @@ def write_once(folder: Path, write: Callable[[Path], Iterable[dict[str, Any]]]) 
         write_lines(scratch / "manifest.jsonl", write(scratch))
         scratch.rename(folder)
     return manifest
+
+
+def object_pairs(work: Path, name: str, pairs_of: Callable[[Path, Path], Iterable[dict[str, Any]]]) -> Path:
+    """The manifest `work/name` of both packs of objects; `pairs_of(pack, folder)` fills the folder and gives lines."""
+
+    def write(folder: Path) -> Iterator[dict[str, Any]]:
+        for pack in OBJECT_PACKS:
+            yield from pairs_of(work / "pack" / pack, folder)
+
+    return write_once(work / name, write)
+
+
+def left_out(row: Mapping[str, Any], pack: Path) -> bool:
+    """Whether no pair may show this object: one of the catalogue that is held out, which figures are measured on."""
+    return row["split"] == "test" and pack.name == OBJECT_PACKS[0]
+
+
+def facts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says of an object: its names, and its split; held-out generated objects are for validation."""
+    texts = sorted({row["name"], row["class"] or row["name"]})
+    return {"text": texts, "split": "val" if row["split"] == "test" else "train"}
+
+
+def read_index(folder: Path, what: str, name: str = "index.jsonl") -> list[dict[str, Any]]:
+    """The lines of a file that names held-out cases; `what` they are is said in the error.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
+    if not (folder / name).is_file():
+        raise CheckpointError(f"{folder} holds no {what}. Write the held-out cases again with `make pocket`.")
+    return read_lines(folder / name)
 
 
 def views_of(pictures: Pictures) -> dict[str, list[int]]:

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ...errors import CheckpointError
 from ...train.augment import TactileAugment
 from ..data.gelsight import frame
 from ..data.materials import MATERIALS, SEEDS, make_surface, picture
-from ..data.pack import read_lines, write_lines
+from ..data.pack import write_lines
 from ..vit import SIZE
 from .base import Case, Sense
-from .pairing import write_once
+from .pairing import read_index, write_once
 
 __all__ = ["SENSE", "held_out_pictures", "open_heldout", "pairs", "write_heldout"]
 
@@ -86,7 +85,7 @@ def open_heldout(folder: Path) -> list[Case]:
     """
     return [
         _case(row["material"], frame(make_surface(row["material"], row["seed"]), row["frame"]))
-        for row in _index(folder)
+        for row in read_index(folder, "index of tactile cases")
     ]
 
 
@@ -98,14 +97,8 @@ def held_out_pictures(folder: Path) -> list[Case]:
     """
     return [
         _case(row["material"], _resized(picture(make_surface(row["material"], row["seed"]), 0)))
-        for row in _index(folder)
+        for row in read_index(folder, "index of tactile cases")
     ]
-
-
-def _index(folder: Path) -> list[dict[str, Any]]:
-    if not (folder / "index.jsonl").is_file():
-        raise CheckpointError(f"{folder} holds no index of tactile cases. Write it again with `make pocket`.")
-    return read_lines(folder / "index.jsonl")
 
 
 def _case(material: str, source: Any) -> Case:
