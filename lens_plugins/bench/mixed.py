@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..hosts.base import Host
-from ..hosts.messages import Request
 from ..inputs import read
-from ..pocket.heldout import HeldOut, names_class
+from ..pocket.heldout import HeldOut, different_pairs, names_class
 from ..splice.fusion import PLACES
-from .pocket import BATCH, GENERATION
+from .pocket import ask
 
 __all__ = ["Mixed", "measure_mixed", "table"]
 
@@ -35,12 +34,7 @@ def measure_mixed(host: Host, objects: Sequence[HeldOut], pairs: int, note: Call
 
     Pairs are drawn with a fixed seed among objects of different classes.
     """
-    rng = np.random.default_rng(5)
-    drawn: list[tuple[HeldOut, HeldOut]] = []
-    while len(drawn) < pairs:
-        one, other = (objects[i] for i in rng.choice(len(objects), 2, replace=False))
-        if one.label != other.label:
-            drawn.append((one, other))
+    drawn = different_pairs(objects, pairs, seed=5)
     inputs = [_inputs(host, pair) for pair in drawn]
     labels = [(one.label, other.label) for one, other in drawn]
     alone = [_names(host, [[pair[i]] for pair in inputs], [pair[i : i + 1] for pair in labels], None) for i in (0, 1)]
@@ -60,9 +54,7 @@ def _inputs(host: Host, pair: tuple[HeldOut, HeldOut]) -> list[Any]:
 
 def _names(host: Host, inputs: Sequence[list], labels: Sequence[Sequence[str]], place: str | None) -> np.ndarray:
     """(pairs, labels) bool: which labels the answers name."""
-    prompt = None if place is None else PROMPT
-    requests = [Request(some, prompt, fuse=place) for some in inputs]
-    replies = host.generate_batch(requests, batch_size=BATCH, **GENERATION)
+    replies = ask(host, inputs, None if place is None else PROMPT, place)
     return np.array([[names_class(reply, label) for label in some] for reply, some in zip(replies, labels)])
 
 

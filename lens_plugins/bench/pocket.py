@@ -19,14 +19,14 @@ from torch import Tensor
 from ..errors import InputError
 from ..hosts.base import Host
 from ..hosts.loading import load_host
-from ..hosts.messages import Request
+from ..hosts.messages import Reply, Request
 from ..inputs import read
 from ..lens.lens import Lens
 from ..lens.loading import load_lens
 from ..pocket.heldout import HeldOut, names_class, open_heldout
 from .lens import hardware
 
-__all__ = ["BATCH", "GENERATION", "Score", "describe_folder", "measure", "run", "shuffled"]
+__all__ = ["BATCH", "Score", "ask", "describe_folder", "measure", "run", "shuffled"]
 
 BATCH = 24
 QUESTION = "What is it?"
@@ -124,10 +124,18 @@ def _score(
     host: Host, name: str, cases: Iterable[tuple[Any, str]], note: Callable[[str], None], prompt: str | None = None
 ) -> Score:
     inputs, labels = zip(*cases)
-    replies = host.generate_batch([Request([x], prompt) for x in inputs], batch_size=BATCH, **GENERATION)
+    replies = ask(host, [[x] for x in inputs], prompt)
     right = sum(names_class(reply, label) for reply, label in zip(replies, labels))
     note(f"{name}: {right} of {len(labels)}")
     return Score(name, right, len(labels))
+
+
+def ask(
+    host: Host, inputs: Sequence[Sequence[Any]], prompt: str | None = None, place: str | None = None
+) -> list[Reply]:
+    """Short greedy answers about each list of inputs, in batches."""
+    requests = [Request(some, prompt, fuse=place) for some in inputs]
+    return host.generate_batch(requests, batch_size=BATCH, **GENERATION)
 
 
 def _silent(line: str) -> None:

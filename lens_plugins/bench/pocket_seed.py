@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..catalog import find_lens
 from ..errors import Unsupported
 from ..hosts.base import Host
 from ..hosts.loading import load_host
@@ -27,7 +26,7 @@ from ..hosts.messages import Request
 from ..hosts.seed_llama.host import SeedLlamaHost
 from ..inputs import ModalityInput, read
 from ..lens.loading import load_lens
-from ..pocket.heldout import FOLDER, HeldOut, open_heldout
+from ..pocket.heldout import HeldOut, different_pairs, open_heldout
 from ..pocket.seed.edits import COLOURS
 from ..pocket.senses import senses
 from .lens import hardware
@@ -181,19 +180,15 @@ def _senses(host: SeedLlamaHost, judge: Host, note: Callable[[str], Any]) -> lis
     """What is drawn of sounds, depth maps, touches and EEG, among each sense's own names."""
     rows = []
     for sense in senses().values():
-        name = f"pocket-{sense.modality.replace('_', '-')}"
-        if find_lens(name) is None:
-            continue
-        cases = sense.open_heldout(FOLDER.parent / sense.modality)
+        cases = sense.open_heldout(sense.shipped)
         cases = cases[:: max(1, len(cases) // PER_SENSE)][:PER_SENSE]
-        host.plug(load_lens(name))
+        host.plug(load_lens(sense.lens_id))
         drawn = imagine(host, [[_given(host, sense.modality, case.source)] for case in cases])
         truth = [case.label for case in cases]
         said = classes_of(judge, drawn, sorted(set(truth)))
-        title = sense.modality.replace("_", " ") + (" (simulated)" if sense.simulated else "")
-        rows.append(Share(title, _same(said, truth)))
-        rows.append(Share(f"{title}, paired at random (chance)", _by_chance(said, truth)))
-        note(f"{title}: class right {rows[-2].right:.0%} of {len(cases)}, chance {rows[-1].right:.0%}")
+        rows.append(Share(sense.title, _same(said, truth)))
+        rows.append(Share(f"{sense.title}, paired at random (chance)", _by_chance(said, truth)))
+        note(f"{sense.title}: class right {rows[-2].right:.0%} of {len(cases)}, chance {rows[-1].right:.0%}")
     return rows
 
 
@@ -217,11 +212,7 @@ def _pairs(
     host: SeedLlamaHost, judge: Host, objects: Sequence[HeldOut], labels: Sequence[str], note: Callable[[str], Any]
 ) -> list[Share]:
     """Two pictures, or a cloud and a picture, in one: the class of each half, beside the two pictures pasted."""
-    rng, pairs = np.random.default_rng(7), []
-    while len(pairs) < PAIRS:
-        one, other = (objects[i] for i in rng.choice(len(objects), 2, replace=False))
-        if one.label != other.label:
-            pairs.append((one, other))
+    pairs = different_pairs(objects, PAIRS, seed=7)
     truth = [frozenset((one.label, other.label)) for one, other in pairs]
     pictures = [[one.pictures[0], other.pictures[0]] for one, other in pairs]
     clouds = [[_given(host, "point_cloud", one.cloud), other.pictures[0]] for one, other in pairs]
@@ -247,7 +238,7 @@ def _grid(host: SeedLlamaHost, objects: Sequence[HeldOut]) -> list[Row]:
     inputs += [[_given(host, "point_cloud", one.cloud)] for one in chosen[3:]]
     for sense in senses().values():
         if sense.modality in host.lenses:
-            case = sense.open_heldout(FOLDER.parent / sense.modality)[0]
+            case = sense.open_heldout(sense.shipped)[0]
             inputs.append([_given(host, sense.modality, case.source)])
     prompts = (None, *EDITS)
     columns = [imagine(host, inputs, prompt) for prompt in prompts]

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from ..hosts.base import Host
-from ..hosts.messages import Request
 from ..inputs import read
 from ..lens.loading import load_lens
-from ..pocket.heldout import FOLDER, names_word
+from ..pocket.heldout import names_word
 from ..pocket.senses import Case, Sense, senses
-from .pocket import BATCH, GENERATION, shuffled
+from .pocket import ask, shuffled
 
 __all__ = ["SenseScore", "audio_by_recording", "eeg_curve", "measure_sense", "measure_senses", "table"]
 
@@ -29,7 +28,7 @@ __all__ = ["SenseScore", "audio_by_recording", "eeg_curve", "measure_sense", "me
 class SenseScore:
     """One row of the table; shares between 0 and 1."""
 
-    modality: str
+    title: str
     cases: int
     things: int
     named: float
@@ -38,11 +37,6 @@ class SenseScore:
     chance: float  # always the most frequent answer
     ceiling: float  # named, from pictures of the same things
     ceiling_nearest: float
-    simulated: bool
-
-    @property
-    def title(self) -> str:
-        return self.modality.replace("_", " ") + (" (simulated)" if self.simulated else "")
 
 
 def measure_senses(host: Host, note: Callable[[str], Any]) -> list[SenseScore]:
@@ -52,10 +46,9 @@ def measure_senses(host: Host, note: Callable[[str], Any]) -> list[SenseScore]:
 
 def measure_sense(host: Host, sense: Sense, note: Callable[[str], Any]) -> SenseScore:
     """Captions and zero-shot classification of a sense's held-out cases."""
-    folder = FOLDER.parent / sense.modality
-    cases = sense.open_heldout(folder)
-    seen = sense.pictures(folder) if sense.pictures else []
-    lens = load_lens(f"pocket-{sense.modality.replace('_', '-')}")
+    cases = sense.open_heldout(sense.shipped)
+    seen = sense.pictures(sense.shipped) if sense.pictures else []
+    lens = load_lens(sense.lens_id)
     labels = sorted({case.label for case in cases})
     host.plug(lens)
     named, nearest = _named(host, sense.modality, cases), _nearest(host, sense.modality, cases, labels)
@@ -63,7 +56,7 @@ def measure_sense(host: Host, sense: Sense, note: Callable[[str], Any]) -> Sense
     mixed_up = _named(host, sense.modality, cases)
     host.unplug(sense.modality)
     score = SenseScore(
-        sense.modality,
+        sense.title,
         len(cases),
         len(labels),
         named,
@@ -72,7 +65,6 @@ def measure_sense(host: Host, sense: Sense, note: Callable[[str], Any]) -> Sense
         max(Counter(case.label for case in cases).values()) / len(cases),
         _named(host, "image", seen),
         _nearest(host, "image", seen, labels),
-        sense.simulated,
     )
     note(f"{score.title}: named {named:.0%}, nearest {nearest:.0%} of {len(cases)}; pictures {score.ceiling:.0%}")
     return score
@@ -80,9 +72,9 @@ def measure_sense(host: Host, sense: Sense, note: Callable[[str], Any]) -> Sense
 
 def eeg_curve(host: Host, levels: Sequence[float], per_class: int, note: Callable[[str], Any]) -> list[tuple]:
     """(signal-to-noise ratio in dB, named, nearest) of simulated EEG trials."""
-    from ..pocket.senses.eeg import cases_at
+    from ..pocket.senses.eeg import SENSE, cases_at
 
-    host.plug(load_lens("pocket-eeg"))
+    host.plug(load_lens(SENSE.lens_id))
     rows = []
     for level in levels:
         cases = cases_at(level, per_class)
@@ -95,14 +87,13 @@ def eeg_curve(host: Host, levels: Sequence[float], per_class: int, note: Callabl
 
 def audio_by_recording(host: Host, note: Callable[[str], Any]) -> str:
     """Zero-shot top 1 of sounds, later moments of recordings in training and other recordings apart; Markdown."""
-    from ..pocket.senses.audio import open_heldout
+    from ..pocket.senses.audio import SENSE, open_heldout
 
-    folder = FOLDER.parent / "audio"
-    labels = sorted({case.label for case in open_heldout(folder)})
-    host.plug(load_lens("pocket-audio"))
+    labels = sorted({case.label for case in open_heldout(SENSE.shipped)})
+    host.plug(load_lens(SENSE.lens_id))
     lines = ["| sounds | cases | nearest of the names |", "| --- | --- | --- |"]
     for same, name in ((True, "later moments of recordings in training"), (False, "recordings that were not")):
-        cases = open_heldout(folder, same)
+        cases = open_heldout(SENSE.shipped, same)
         lines.append(f"| {name} | {len(cases)} | {_nearest(host, 'audio', cases, labels):.0%} |")
         note(lines[-1])
     host.unplug("audio")
@@ -120,8 +111,7 @@ def _inputs(host: Host, modality: str, cases: Sequence[Case]) -> list[Any]:
 def _named(host: Host, modality: str, cases: Sequence[Case]) -> float:
     if not cases:
         return float("nan")
-    requests = [Request([source]) for source in _inputs(host, modality, cases)]
-    replies = host.generate_batch(requests, batch_size=BATCH, **GENERATION)
+    replies = ask(host, [[source] for source in _inputs(host, modality, cases)])
     return float(np.mean([names_word(reply, (case.label, *case.words)) for reply, case in zip(replies, cases)]))
 
 

@@ -1,3 +1,8 @@
 """Recipes of the small hosts and lenses that ship with the package, and the language model that they share."""
 
-__all__: list[str] = []
+from pathlib import Path
+
+__all__ = ["HELD_OUT", "WEIGHTS"]
+
+WEIGHTS = Path(__file__).parent / "weights"  # what ships
+HELD_OUT = WEIGHTS / "heldout"  # a folder for each kind of case

@@ -13,9 +13,7 @@ from ..inputs import read
 from ..lens.loading import load_lens
 from .heldout import open_heldout
 
-__all__ = ["WEIGHTS", "answers", "write_expected"]
-
-WEIGHTS = Path(__file__).parent / "weights"
+__all__ = ["answers", "write_expected"]
 
 
 def answers(host: Host, objects: int = 4) -> dict[str, Tensor]:

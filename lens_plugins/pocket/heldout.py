@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +20,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import CheckpointError
+from . import HELD_OUT
 from .data.classes import WORDS
 from .packs import Pictures, plain
 from .vit import SIZE, held_out
 
-__all__ = ["FOLDER", "HeldOut", "names_class", "names_word", "open_heldout", "write_heldout"]
+__all__ = ["FOLDER", "HeldOut", "different_pairs", "names_class", "names_word", "open_heldout", "write_heldout"]
 
-FOLDER = Path(__file__).parent / "weights" / "heldout" / "objects"
+FOLDER = HELD_OUT / "objects"
 VIEWS = 4
 POINTS = 2048
 
@@ -65,6 +66,16 @@ def open_heldout(folder: Path = FOLDER) -> list[HeldOut]:
         raise CheckpointError(f"The held-out objects in {folder} are incomplete: {error}.") from error
     cut = [[strip.crop((i * SIZE, 0, (i + 1) * SIZE, SIZE)) for i in range(strip.width // SIZE)] for strip in strips]
     return [HeldOut(r["object"], r["class"], views, cloud) for r, views, cloud in zip(rows, cut, clouds)]
+
+
+def different_pairs(objects: Sequence[HeldOut], count: int, seed: int) -> list[tuple[HeldOut, HeldOut]]:
+    """Random pairs of objects of different classes, the same ones for a seed."""
+    rng, pairs = np.random.default_rng(seed), []
+    while len(pairs) < count:
+        one, other = (objects[i] for i in rng.choice(len(objects), 2, replace=False))
+        if one.label != other.label:
+            pairs.append((one, other))
+    return pairs
 
 
 def write_heldout(pack: Path, folder: Path) -> int:

@@ -8,12 +8,12 @@ import pytest
 
 import lens_plugins as lp
 from lens_plugins.cli.main import run
-from lens_plugins.pocket import heldout
+from lens_plugins.pocket import WEIGHTS
 from lens_plugins.pocket.senses import senses
 from lens_plugins.splice import digest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("pocket")]
-SAMPLES = heldout.FOLDER.parents[1] / "samples"
+SAMPLES = WEIGHTS / "samples"
 CLOUD = Path(__file__).resolve().parents[2] / "demos" / "data" / "chair.ply"
 FILES = {
     "audio": f"{SAMPLES}/audio-rooster.ogg",
@@ -50,7 +50,7 @@ def test_a_story_of_five_senses_at_once(capsys):
 @pytest.mark.parametrize("modality", ["audio", "depth", "tactile", "eeg"])
 def test_held_out_cases_are_recognised_far_more_often_than_by_chance(host, modality):
     sense = senses()[modality]
-    cases = sense.open_heldout(heldout.FOLDER.parent / modality)
+    cases = sense.open_heldout(sense.shipped)
     cases = [cases[i] for i in np.random.default_rng(0).permutation(len(cases))[:48]]
     labels = sorted({case.label for case in cases})
     inputs = [lp.read(case.source, modality, host.lenses[modality].config.input) for case in cases]

@@ -8,8 +8,9 @@ from safetensors.torch import load_file
 
 import lens_plugins as lp
 from lens_plugins.catalog import find_host, find_lens
+from lens_plugins.pocket import WEIGHTS
 from lens_plugins.pocket.build import digest_of
-from lens_plugins.pocket.expected import WEIGHTS, answers
+from lens_plugins.pocket.expected import answers
 from lens_plugins.pocket.heldout import names_class, open_heldout
 
 MEGABYTE = 1e6

@@ -9,32 +9,18 @@ finished `instructblip`; `seed-llama` is written beside it.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
-from ...errors import LensPluginsError
-from . import stages
+from ..command import run_stages
 from .sizes import Places
+from .stages import STAGES
 
 __all__ = ["main"]
 
 
 def main() -> int:
     """Exit code 0, or that of the error, which is printed."""
-    made = argparse.ArgumentParser("python -m lens_plugins.pocket.seed", description=__doc__)
-    made.formatter_class = argparse.RawDescriptionHelpFormatter
-    made.add_argument("stage", choices=("all", *stages.STAGES))
-    made.add_argument("--work", type=Path, required=True, help="packs, checkpoints and logs")
-    made.add_argument("--target", type=Path, default=Path(__file__).parents[1] / "weights", help="where weights go")
-    given = made.parse_args()
-    try:
-        for name in stages.STAGES if given.stage == "all" else (given.stage,):
-            stages.STAGES[name](Places(given.work, given.target))
-    except LensPluginsError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    return 0
+    return run_stages("python -m lens_plugins.pocket.seed", __doc__, STAGES, Places)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError
+from .. import HELD_OUT
 
 __all__ = ["Case", "Sense", "find_sense", "senses"]
 
@@ -45,6 +46,21 @@ class Sense:
     def folder(self) -> str:
         """Name of the shipped lens's folder, and of its work folder."""
         return "lens-" + self.modality.replace("_", "-")
+
+    @property
+    def lens_id(self) -> str:
+        """The shipped lens's name in the catalogue."""
+        return "pocket-" + self.modality.replace("_", "-")
+
+    @property
+    def shipped(self) -> Path:
+        """Where the held-out cases are that ship."""
+        return HELD_OUT / self.modality
+
+    @property
+    def title(self) -> str:
+        """What tables call it."""
+        return self.modality.replace("_", " ") + (" (simulated)" if self.simulated else "")
 
 
 def senses() -> dict[str, Sense]:
