@@ -62,7 +62,7 @@ format: $(READY_DEV) ## ruff: mend both
 bench: $(READY) ## every figure of the README, some minutes
 	$(VENV)/bin/lens-plugins bench lens
 	$(VENV)/bin/lens-plugins bench host
-	$(VENV)/bin/lens-plugins bench pocket
+	$(VENV)/bin/lens-plugins bench pocket --all
 
 pocket: $(READY_DEV) ## train again what ships: hours on a CPU, resumable
 	$(INSTALL) --editable ".[dev,pocket]"
