@@ -30,26 +30,27 @@ class Mixed:
 
 
 def measure_mixed(host: Host, objects: Sequence[HeldOut], pairs: int, note: Callable[[str], Any]) -> list[Mixed]:
-    """A held-out object's cloud and another's picture, together and each alone; the point cloud lens is plugged.
+    """A held-out object's cloud and another's picture, each alone and together; the point cloud lens is plugged.
 
-    Pairs are drawn with a fixed seed among objects of different classes.
+    The first row is of every object asked alone. The others are of pairs of different classes, drawn with a fixed seed,
+    of which the host names either one when asked about it alone: what is lost there is lost by asking together.
     """
-    drawn = different_pairs(objects, pairs, seed=5)
-    inputs = [_inputs(host, pair) for pair in drawn]
-    labels = [(one.label, other.label) for one, other in drawn]
-    alone = [_names(host, [[pair[i]] for pair in inputs], [pair[i : i + 1] for pair in labels], None) for i in (0, 1)]
-    first, second = alone[0][:, 0], alone[1][:, 0]
-    rows = [Mixed("each asked alone", (first & second).mean(), first.mean(), second.mean())]
-    for place in PLACES:
-        named = _names(host, inputs, labels, place)
-        rows.append(Mixed(f"`--fuse {place}`", named.all(1).mean(), *named.mean(0)))
-        note(f"{place}: both named in {rows[-1].both:.0%} of {pairs} pairs")
-    return rows
-
-
-def _inputs(host: Host, pair: tuple[HeldOut, HeldOut]) -> list[Any]:
     settings = host.lenses["point_cloud"].config.input
-    return [read(pair[0].cloud, "point_cloud", settings), pair[1].pictures[0]]
+    clouds = {one.object: read(one.cloud, "point_cloud", settings) for one in objects}
+    labels = [[one.label] for one in objects]
+    first = _names(host, [[clouds[one.object]] for one in objects], labels, None)[:, 0]
+    second = _names(host, [[one.pictures[0]] for one in objects], labels, None)[:, 0]
+    rows = [Mixed("any object, each asked alone", first.mean() * second.mean(), first.mean(), second.mean())]
+    named = [[one for one, right in zip(objects, some) if right] for some in (first, second)]
+    drawn = different_pairs(*named, pairs, seed=5)
+    note(f"{len(drawn)} pairs of which either is named alone")
+    inputs = [[clouds[one.object], other.pictures[0]] for one, other in drawn]
+    wanted = [(one.label, other.label) for one, other in drawn]
+    for place in PLACES if drawn else ():
+        found = _names(host, inputs, wanted, place)
+        rows.append(Mixed(f"`--fuse {place}`", found.all(1).mean(), *found.mean(0)))
+        note(f"{place}: both named in {rows[-1].both:.0%} of {len(drawn)} pairs")
+    return rows
 
 
 def _names(host: Host, inputs: Sequence[list], labels: Sequence[Sequence[str]], place: str | None) -> np.ndarray:

@@ -212,7 +212,7 @@ def _pairs(
     host: SeedLlamaHost, judge: Host, objects: Sequence[HeldOut], labels: Sequence[str], note: Callable[[str], Any]
 ) -> list[Share]:
     """Two pictures, or a cloud and a picture, in one: the class of each half, beside the two pictures pasted."""
-    pairs = different_pairs(objects, PAIRS, seed=7)
+    pairs = different_pairs(objects, objects, PAIRS, seed=7)
     truth = [frozenset((one.label, other.label)) for one, other in pairs]
     pictures = [[one.pictures[0], other.pictures[0]] for one, other in pairs]
     clouds = [[_given(host, "point_cloud", one.cloud), other.pictures[0]] for one, other in pairs]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .data.classes import with_article
+from .packs import OBJECT_PACKS
 
 __all__ = ["CAPTION_PROMPTS", "COLOURS", "PAIR_PROMPTS", "USES", "Exchange", "all_texts", "colour_of"]
 
@@ -33,7 +34,8 @@ USE_PROMPTS = (
     "What can you do with it?",
 )
 COLOUR_PROMPTS = ("What colour is it?", "What color is it?", "Which colour does it have?")
-COMMON = 0.7  # share of answers that name a thing by its class, where it has one: "chair", not "deck chair"
+COMMON = 0.7  # share of answers that name a catalogue object by its class: "chair", not "deck chair"
+OWN_NAME = ("animal",)  # classes that say too little of a thing: "dog", never "animal"
 YES_NO_PROMPTS = ("Is it {}?", "Is this {}?", "Can you see {}?")
 COLOURS = (
     "white", "black", "gray", "red", "orange", "yellow", "green",
@@ -137,15 +139,20 @@ class Exchange:
             asked = (row["class"] or label) if right else str(rng.choice(self.labels))
             right = right or asked in (label, row["class"])
             return str(rng.choice(YES_NO_PROMPTS)).format(with_article(asked)), "yes" if right else "no"
-        common = row["class"] if rng.random() < COMMON else None
+        common = _common_name(row) if rng.random() < COMMON else None
         if kind < 0.55:
             return str(rng.choice(NAME_PROMPTS)), with_article(common or label)
         return str(rng.choice(CAPTION_PROMPTS)), _common_caption(row, common) if common else row["caption"]
 
     def draw_pair(self, one: dict[str, Any], other: dict[str, Any], rng: np.random.Generator) -> tuple[str, str]:
         """A question about two pictures at once, and the answer that names both in their order."""
-        names = (with_article(row["class"] or row["name"]) for row in (one, other))
+        names = (with_article(_common_name(row) or row["name"]) for row in (one, other))
         return str(rng.choice(PAIR_PROMPTS)), " and ".join(names)
+
+
+def _common_name(row: dict[str, Any]) -> str | None:
+    """The class of a catalogue object, for which it stands there; pictures with a name of their own keep it."""
+    return row["class"] if row["pack"] in OBJECT_PACKS and row["class"] not in OWN_NAME else None
 
 
 def _common_caption(row: dict[str, Any], common: str) -> str:

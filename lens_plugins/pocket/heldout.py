@@ -68,14 +68,12 @@ def open_heldout(folder: Path = FOLDER) -> list[HeldOut]:
     return [HeldOut(r["object"], r["class"], views, cloud) for r, views, cloud in zip(rows, cut, clouds)]
 
 
-def different_pairs(objects: Sequence[HeldOut], count: int, seed: int) -> list[tuple[HeldOut, HeldOut]]:
-    """Random pairs of objects of different classes, the same ones for a seed."""
-    rng, pairs = np.random.default_rng(seed), []
-    while len(pairs) < count:
-        one, other = (objects[i] for i in rng.choice(len(objects), 2, replace=False))
-        if one.label != other.label:
-            pairs.append((one, other))
-    return pairs
+def different_pairs(
+    ones: Sequence[HeldOut], others: Sequence[HeldOut], count: int, seed: int
+) -> list[tuple[HeldOut, HeldOut]]:
+    """Up to `count` random pairs of different classes, one of each list, no pair twice; the same ones for a seed."""
+    known = [(one, other) for one in ones for other in others if one.label != other.label]
+    return [known[i] for i in np.random.default_rng(seed).permutation(len(known))[:count]]
 
 
 def write_heldout(pack: Path, folder: Path) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..train.towers import load_text_tower
 from .build import read_tower
 from .data.pack import read_lines
 from .packs import Pictures
-from .senses import Sense
+from .senses import Run, Sense, close, lens_folder
 from .senses.pairing import facts, left_out, object_pairs, save_pictures, views_of
 from .text_encoder import folder as text_encoder_folder
 
@@ -33,46 +33,38 @@ SMALL = {"group_size": 16}  # half the neighbourhood of the released lens, for a
 def train_point_cloud(work: Path, target: Path) -> None:
     """Align the point cloud lens and write it to ``target/lens-point-cloud`` in float16.
 
-    Three runs of the public training call: clouds as they are, in any heading; then, from there, a mixture with clouds
-    as they come from elsewhere (other up axis, noise, missing sides, few points); then the same with little contrast
-    and much regression, since the Q-Former reads the features themselves and not which of them is nearest.
+    Clouds as they are, in any heading; then, from there, a mixture with clouds as they come from elsewhere (other up
+    axis, noise, missing sides, few points); then the same, closer.
     """
-    vit = pocket_vit(target / "instructblip")
-    head = target / "instructblip" / HEAD_FILE
     tame = PointCloudAugment(points=POINTS, tilt_degrees=3, swap_up=0, jitter=0.005, half_space=0, scan=0, outliers=0)
     mixed = PointCloudAugment(
         points=POINTS, tilt_degrees=5, swap_up=0.3, jitter=0.012, half_space=0.12, scan=0.12, outliers=0.15
     )
-    pairs, config = point_cloud_pairs(work), lens_config_for("point_cloud", vit, SMALL)
-    home = work / "lens-point-cloud-tame"
-    lens = _align(pairs, vit, config, head, home, tame, {"steps": 400, "lr": 1e-3})
-    home = work / "lens-point-cloud-mixed"
-    lens = _align(pairs, vit, lens, head, home, mixed, {"steps": 450, "lr": 8e-4})
-    close = {"views": "mean", "regression_weight": 10.0, "image_weight": 0.25, "text_weight": 0.5}
-    home = work / "lens-point-cloud-close"
-    lens = _align(pairs, vit, lens, head, home, mixed, {"steps": 180, "lr": 5e-4, "warmup_steps": 10, **close})
-    save_small(lens, target / "lens-point-cloud")
+    runs = (
+        Run("tame", tame, {"steps": 400, "lr": 1e-3}),
+        Run("mixed", mixed, {"steps": 450, "lr": 8e-4}),
+        close(mixed, steps=180),
+    )
+    _train("point_cloud", SMALL, runs, point_cloud_pairs(work), work, target)
 
 
 def train_sense(sense: Sense, work: Path, target: Path) -> None:
-    """Align the lens of a sense in one run, write it in float16, and its held-out cases beside it."""
-    vit = pocket_vit(target / "instructblip")
-    head = target / "instructblip" / HEAD_FILE
-    config = lens_config_for(sense.modality, vit, sense.lens)
-    lens = _align(sense.pairs(work), vit, config, head, work / sense.folder, sense.augmentation, sense.train)
-    save_small(lens, target / sense.folder)
+    """Align the lens of a sense, write it in float16, and its held-out cases beside it."""
+    _train(sense.modality, sense.lens, sense.runs, sense.pairs(work), work, target)
     sense.write_heldout(work, target / "heldout" / sense.modality)
 
 
-def _align(
-    pairs: Path,
-    vit: FrozenViT,
-    lens: Lens | LensConfig,
-    head: Path,
-    output: Path,
-    augmentation: Any,
-    settings: Mapping[str, Any],
-) -> Lens:
+def _train(modality: str, sizes: Mapping[str, Any], runs: Sequence[Run], pairs: Path, work: Path, target: Path) -> None:
+    """All runs of a lens, each from where the one before it ended; each goes on where it was stopped."""
+    vit = pocket_vit(target / "instructblip")
+    lens: Lens | LensConfig = lens_config_for(modality, vit, sizes)
+    name = lens_folder(modality)
+    for run in runs:
+        lens = _align(pairs, vit, lens, target / "instructblip" / HEAD_FILE, work / f"{name}-{run.name}", run)
+    save_small(lens, target / name)
+
+
+def _align(pairs: Path, vit: FrozenViT, lens: Lens | LensConfig, head: Path, output: Path, run: Run) -> Lens:
     """One run of the public training call; goes on where it stopped."""
     values = {
         "batch_size": 48,
@@ -90,10 +82,10 @@ def _align(
         vit=vit,
         lens=lens,
         output=output,
-        config=TrainConfig(**{**values, **settings}),
+        config=TrainConfig(**{**values, **run.train}),
         text_tower=load_text_tower(text_encoder_folder()),
         text_head=head,
-        augmentation=augmentation,
+        augmentation=run.augmentation,
         cache=pairs.parent / "anchors",
         resume=(output / "checkpoint.pt").exists(),
     )

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from ..errors import InputError
 
-__all__ = ["MEAN", "STD", "Pictures", "compose", "normalise", "plain"]
+__all__ = ["MEAN", "OBJECT_PACKS", "STD", "Pictures", "compose", "normalise", "plain"]
 
+OBJECT_PACKS = ("sweethome", "generated")  # the catalogue of models that people made, and those of a generator
 MEAN = torch.tensor((0.48145466, 0.4578275, 0.40821073)).view(1, 3, 1, 1)
 STD = torch.tensor((0.26862954, 0.26130258, 0.27577711)).view(1, 3, 1, 1)
 

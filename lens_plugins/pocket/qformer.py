@@ -29,7 +29,7 @@ from .vit import SIZE, UNNAMED, Labels, VitPupil, held_out
 __all__ = ["QUERIES", "Lesson", "Lessons", "Pupil", "build_model", "qformer_tokenizer", "train_language", "train_words"]
 
 QUERIES = 16
-ALONE_FROM, ALONE = 600, 0.6  # step of the language stage; share of pictures whose class token is on its own then
+ALONE = 0.4  # share of pictures whose class token is on its own, as it may be behind a lens
 PAIRS_EVERY = 5  # steps; then two pictures are asked about at once
 _PROMPT_TOKENS = 24
 
@@ -219,24 +219,27 @@ class Lesson(NamedTuple):
 
 
 def _word_loss(pupil: Pupil, words: _Words, prefix: Tensor, answers: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Cross-entropy over the used words by cosine, and the distance to the very embedding."""
+    """Cross-entropy over the used words by cosine, at the answer's places and the one after it; and the distance to
+    the very embedding, everywhere."""
     rows = words.rows(answers)
-    logits = pupil.word_scale.exp() * F.normalize(prefix, dim=-1) @ F.normalize(words.vectors, dim=-1).T
-    weight = torch.where(rows == words.fill, 0.1, 1.0)
-    named = F.cross_entropy(logits.flatten(0, 1), rows.flatten(), reduction="none").view_as(weight)
     near = F.mse_loss(prefix, words.vectors[rows]) / words.vectors.var()
+    spoken = rows != words.fill
+    asked = spoken | F.pad(spoken, (1, 0))[:, :-1]  # most places are empty: to name them all costs more than the rest
+    logits = pupil.word_scale.exp() * F.normalize(prefix[asked], dim=-1) @ F.normalize(words.vectors, dim=-1).T
+    weight = torch.where(spoken[asked], 1.0, 0.3)
+    named = F.cross_entropy(logits, rows[asked], reduction="none")
     return (named * weight).sum() / weight.sum(), near
 
 
-def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 800, batch: int = 128) -> dict[str, float]:
+def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 3200, batch: int = 128) -> dict[str, float]:
     """The warm start: each query becomes the embedding of the answer's token at its place."""
     words = _Words(all_texts(lessons.pictures.rows), pupil.tokenizers[1], pupil.frozen[1])
 
     def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         if step % PAIRS_EVERY:
-            lesson = lessons.draw(step, batch, 31, g)
+            lesson = lessons.draw(step, batch, 31, g, ALONE)
         else:
-            lesson = lessons.draw_pairs(step, batch // 2, 33, g).side_by_side()
+            lesson = lessons.draw_pairs(step, batch // 2, 33, g, ALONE).side_by_side()
         named, near = _word_loss(pupil, words, pupil.prefix(*lesson[:3]), lesson.answers)
         return named + near, {"word": named.item(), "near": near.item()}
 
@@ -244,28 +247,29 @@ def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 800, 
     return run(pupil, loss, _check(words, lessons.pictures), stage, folder)
 
 
-def train_language(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 880, batch: int = 16) -> dict[str, float]:
+def train_language(
+    pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 1200, batch: int = 16
+) -> dict[str, float]:
     """The answer's likelihood under the frozen language model, the warm start's loss kept beside it.
 
-    Towards the end most names can only be told by the class token, since that is what a lens is aligned by: patches
-    behind a lens are unlike those of pictures. Now and then two pictures are asked about at once; they meet before the
+    Many names can only be told by the class token, since that is what a lens is aligned by: patches behind a lens are
+    unlike those of pictures. Now and then two pictures are asked about at once; they meet before the
     Q-Former or before the language model in turn.
     """
     tokenizer, model = pupil.tokenizers[1], pupil.frozen[1].to(torch.bfloat16)
     words = _Words(all_texts(lessons.pictures.rows), tokenizer, model)
 
     def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        alone = ALONE if step >= ALONE_FROM else 0.0
         if step % (2 * PAIRS_EVERY) == 0:
-            lesson = lessons.draw_pairs(step, batch // 2, 39, g, alone)
+            lesson = lessons.draw_pairs(step, batch // 2, 39, g, ALONE)
             both = pupil.prefix(lesson.features, lesson.seen, lesson.prompts * 2)
             prefix = torch.cat(both.chunk(2), 1)  # (B, 2Q, H)
             spoken = answer_loss(model, tokenizer, prefix, lesson.prompts, lesson.answers)
             return spoken, {"pair": spoken.item()}
         if step % PAIRS_EVERY:
-            lesson = lessons.draw(step, batch, 37, g, alone)
+            lesson = lessons.draw(step, batch, 37, g, ALONE)
         else:
-            lesson = lessons.draw_pairs(step, batch // 2, 39, g, alone).side_by_side()
+            lesson = lessons.draw_pairs(step, batch // 2, 39, g, ALONE).side_by_side()
         prefix = pupil.prefix(*lesson[:3])
         spoken = answer_loss(model, tokenizer, prefix, lesson.prompts, lesson.answers)
         named, near = _word_loss(pupil, words, prefix, lesson.answers)

@@ -108,7 +108,7 @@ def make_lens(places: Places) -> None:
 
 
 def make_senses(places: Places) -> None:
-    """The lenses of the other senses, each by one run of the same call."""
+    """The lenses of the other senses, by the same call."""
     for sense in senses().values():
         train_sense(sense, places.work, places.target)
 

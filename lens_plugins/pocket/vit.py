@@ -9,7 +9,7 @@ the blocks learn to read incomplete token sets.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .data.sounds import THINGS
 from .loop import Stage, run
 from .packs import Pictures, compose, normalise, plain
 from .teacher import TEACHER_WIDTH
@@ -28,6 +29,8 @@ __all__ = ["SIZE", "Labels", "VitPupil", "held_out", "make_views", "train_vit", 
 SIZE = 112
 UNNAMED = -100  # what cross-entropy passes over
 SHARES = {"sweethome": 0.58, "generated": 0.13, "emoji": 0.1, "stamps": 0.06, "clipart": 0.07, "materials": 0.06}
+VIEW_SHARES = {"sweethome": 0.44, "generated": 0.08, "emoji": 0.17, "stamps": 0.14, "clipart": 0.06, "materials": 0.11}
+HEARD = 3.0  # how much oftener views show a thing that has a sound, whose pictures are few
 WILD = 0.5  # share of wild views towards the end
 MIXED_FROM = 0.28  # of the steps; from there on every other batch is of blended pictures
 KEPT = 32  # patches that most of the training sees
@@ -92,13 +95,16 @@ class Labels:
     weight: np.ndarray  # chance of each of them to be drawn
 
     @classmethod
-    def of(cls, rows: Sequence[dict]) -> Labels:
-        """Names are what the index calls a picture; classes those of the catalogue objects."""
+    def of(cls, rows: Sequence[dict], shares: Mapping[str, float] = SHARES) -> Labels:
+        """Names are what the index calls a picture; classes those of the catalogue objects.
+
+        `shares` say how often each pack is drawn.
+        """
         classes = sorted({row["class"] for row in rows if row["class"]})
         names = sorted({row["name"] for row in rows if row["name"]} | set(classes))
         place = {name: i for i, name in enumerate(names)} | {None: UNNAMED}
         train = np.array([i for i, row in enumerate(rows) if row["split"] == "train"])
-        weight = _weights([rows[i] for i in train])
+        weight = _weights([rows[i] for i in train], shares)
         return cls(
             names,
             classes,
@@ -109,8 +115,8 @@ class Labels:
         )
 
 
-def _weights(rows: Sequence[dict]) -> np.ndarray:
-    """How often each picture is drawn: packs by `SHARES`; inside a pack objects are equal, whatever their number of
+def _weights(rows: Sequence[dict], shares: Mapping[str, float]) -> np.ndarray:
+    """How often each picture is drawn: packs by `shares`; inside a pack objects are equal, whatever their number of
     views, but that frequent classes are held back by a square root."""
 
     def kind(row: dict) -> str:
@@ -121,7 +127,7 @@ def _weights(rows: Sequence[dict]) -> np.ndarray:
     raw = np.array([1 / views[row["object"]] / kinds[kind(row)] ** 0.5 for row in rows])
     packs = np.array([row["pack"] for row in rows])
     for pack in set(packs):
-        raw[packs == pack] *= SHARES[pack] / raw[packs == pack].sum()
+        raw[packs == pack] *= shares[pack] / raw[packs == pack].sum()
     return raw / raw.sum()
 
 
@@ -186,12 +192,18 @@ def held_out(rows: Sequence[dict], views: int = 4) -> list[int]:
     ]  # fmt: skip
 
 
-def make_views(pictures: Pictures, folder: Path, count: int = 32768) -> Views:
-    """Composed views of training pictures, for the stage after this one."""
-    labels = Labels.of(pictures.rows)
+def make_views(pictures: Pictures, folder: Path, count: int = 40960) -> Views:
+    """Composed views of training pictures, for the stage after this one.
+
+    The ViT is mostly taught catalogue objects; what gives it words sees more of the packs with many names.
+    """
+    labels = Labels.of(pictures.rows, VIEW_SHARES)
+    heard = {name for thing in THINGS for name in (thing.name, *thing.shown)}
+    weight = labels.weight * np.where([pictures.rows[i]["name"] in heard for i in labels.train], HEARD, 1.0)
+    weight /= weight.sum()
 
     def draw(batch: int, n: int) -> np.ndarray:
-        return np.random.default_rng([41, batch]).choice(labels.train, n, p=labels.weight)
+        return np.random.default_rng([41, batch]).choice(labels.train, n, p=weight)
 
     return Views.make(pictures, draw, folder, count, SIZE)
 

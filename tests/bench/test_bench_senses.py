@@ -36,7 +36,7 @@ def sense(monkeypatch):
     monkeypatch.setattr(senses, "shuffled", lambda lens: lens)
     monkeypatch.setattr(senses, "read", lambda source, modality, settings: source)
     cases = [Case("brick", 0), Case("brick", 1), Case("wood", 2, ("timber",))]
-    return Sense("touch", None, None, lambda folder: cases, None, {}, simulated=True)
+    return Sense("touch", None, None, lambda folder: cases, (), simulated=True)
 
 
 def test_a_sense_is_scored_by_name_by_nearest_and_by_chance(sense):
@@ -51,16 +51,36 @@ def test_a_sense_is_scored_by_name_by_nearest_and_by_chance(sense):
     assert row.startswith("| touch (simulated) | 3 of 2 things | 67% | - | 67% | 67% | 67% | - | - |")
 
 
-def test_mixed_counts_both_names(monkeypatch):
+@pytest.fixture
+def two_objects(monkeypatch):
     monkeypatch.setattr(mixed, "read", lambda source, modality, settings: source)
-    objects = [HeldOut(str(i), label, ["picture"], torch.zeros(1, 3)) for i, label in enumerate(("chair", "lamp"))]
-    host = Parrot(lambda request: "a chair and a lamp" if len(request.inputs) == 2 else "a chair")
+    return [HeldOut(str(i), label, ["picture"], torch.zeros(1, 3)) for i, label in enumerate(("chair", "lamp"))]
+
+
+def parrot_with_a_lens(said):
+    host = Parrot(said)
     host.lenses["point_cloud"] = types.SimpleNamespace(config=types.SimpleNamespace(input=None))
-    alone, *places = mixed.measure_mixed(host, objects, 6, lambda line: None)
+    return host
+
+
+def test_mixed_counts_both_names_of_what_is_named_alone(two_objects):
+    clouds_are = {"picture": "a lamp"}  # pictures are all lamps, clouds all chairs
+
+    def said(request):
+        if len(request.inputs) == 2:
+            return "a chair and a lamp" if request.fuse == "llm" else "a chair"
+        return clouds_are.get(str(request.inputs[0]), "a chair")
+
+    alone, *places = mixed.measure_mixed(parrot_with_a_lens(said), two_objects, 6, lambda line: None)
+    assert (alone.first, alone.second, alone.both) == (0.5, 0.5, 0.25)
+    assert {row.place: row.both for row in places} == {"`--fuse vit`": 0, "`--fuse qformer`": 0, "`--fuse llm`": 1}
+    assert [row.first for row in places] == [1, 1, 1]
+    assert mixed.table([alone, *places]).count("100%") == 5
+
+
+def test_mixed_says_nothing_of_a_host_that_names_nothing(two_objects):
+    (alone,) = mixed.measure_mixed(parrot_with_a_lens(lambda request: ""), two_objects, 6, lambda line: None)
     assert alone.both == 0
-    assert alone.first + alone.second == 1  # one of the two is the chair
-    assert [row.both for row in places] == [1, 1, 1]
-    assert mixed.table([alone, *places]).count("100%") == 9
 
 
 @pytest.mark.parametrize("ending", ["png", "svg"])

@@ -75,7 +75,9 @@ def test_maps_are_millimetres_that_the_reader_takes_for_metres(work, settings):
     assert found.shape == (1, 112, 112)
     disparity = 0.075 * 518.86 * 128 / 640 / (stored[64, 64] / 1000)
     assert found[0, 56, 56].item() == pytest.approx((disparity / 75 - 0.0418) / 0.0295, abs=0.02)
-    assert found[0, 2, 2].item() == pytest.approx(depth.SENSE.augmentation.missing, abs=1e-4)  # nothing is far away
+    assert found[0, 2, 2].item() == pytest.approx(
+        depth.SENSE.runs[0].augmentation.missing, abs=1e-4
+    )  # nothing is far away
 
 
 def test_metres_count_whatever_the_width_of_the_map(settings):
@@ -87,12 +89,12 @@ def test_metres_count_whatever_the_width_of_the_map(settings):
 def test_training_varies_what_was_read(work, settings):
     pair = read_manifest(depth.SENSE.pairs(work), "depth")[0]
     batch = read(pair.path, "depth", settings).tensor.repeat(4, 1, 1, 1)
-    varied = depth.SENSE.augmentation(batch, Draws(0, 0, range(4)))
+    varied = depth.SENSE.runs[0].augmentation(batch, Draws(0, 0, range(4)))
     assert varied.shape == batch.shape
     assert varied.isfinite().all()
-    assert varied.min() >= depth.SENSE.augmentation.missing - 1e-4
+    assert varied.min() >= depth.SENSE.runs[0].augmentation.missing - 1e-4
     assert len(varied.flatten(1).unique(dim=0)) == 4
-    again = depth.SENSE.augmentation(batch, Draws(0, 0, range(4)))
+    again = depth.SENSE.runs[0].augmentation(batch, Draws(0, 0, range(4)))
     assert torch.equal(varied, again)
 
 
@@ -135,6 +137,6 @@ def test_held_out_maps_come_back(work, tmp_path, settings):
     assert [case.label for case in cases] == ["chair", "chair"]
     assert read(cases[0].source, "depth", settings).tensor.shape == (1, 112, 112)
     walled = depth.walled_cases(target)
-    assert read(walled[0].source, "depth", settings).tensor.min() > depth.SENSE.augmentation.missing + 0.1
+    assert read(walled[0].source, "depth", settings).tensor.min() > depth.SENSE.runs[0].augmentation.missing + 0.1
     depth.SENSE.write_heldout(work, target)
     assert [path.read_bytes() for path in sorted(target.glob("*.png"))] == first

@@ -6,10 +6,10 @@ import pytest
 from lens_plugins.pocket.dialogue import USES, Exchange, all_texts, colour_of
 from lens_plugins.pocket.heldout import names_class
 
-ROW = {"class": "table", "name": "office table", "caption": "a brown wooden office table"}
+ROW = {"class": "table", "name": "office table", "caption": "a brown wooden office table", "pack": "sweethome"}
 NAMES = ("a table", "an office table")
 CAPTIONS = ("a brown table", "a brown wooden office table")
-FLAMINGO = {"class": None, "name": "flamingo", "caption": "a flamingo"}
+FLAMINGO = {"class": None, "name": "flamingo", "caption": "a flamingo", "pack": "stamps"}
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,15 @@ def test_answers_are_true():
 def test_nothing_is_made_up_about_what_has_no_facts():
     exchange, rng = Exchange(["flamingo"]), np.random.default_rng(0)
     assert {exchange.draw(FLAMINGO, rng)[1] for _ in range(200)} <= {"a flamingo", "yes"}
+
+
+@pytest.mark.parametrize("pack", ["emoji", "sweethome"])
+def test_an_animal_is_called_by_its_own_name(pack):
+    row = {"class": "animal", "name": "dog", "caption": "a brown dog", "pack": pack}
+    exchange, rng = Exchange(["dog", "flamingo"]), np.random.default_rng(2)
+    answers = {exchange.draw(row, rng)[1] for _ in range(300)}
+    assert answers == {"a dog", "a brown dog", "brown", USES["animal"], "yes", "no"}
+    assert exchange.draw_pair(row, FLAMINGO, rng)[1] == "a dog and a flamingo"
 
 
 def test_the_vocabulary_covers_every_draw():

@@ -22,7 +22,7 @@ from ..data import sounds
 from ..data.pack import read_lines, write_lines
 from ..data.sounds import RATE, Thing, Window, licence_of, read_sound
 from ..packs import Pictures
-from .base import Case, Sense
+from .base import Case, Run, Sense, close
 from .pairing import read_index, save_pictures, write_once
 
 __all__ = ["SENSE", "Heard", "audio_pairs", "hear", "open_heldout", "pictures_of", "thing_pictures", "write_heldout"]
@@ -222,33 +222,41 @@ def open_heldout(target: Path, same_recording: bool | None = None) -> list[Case]
     return cases
 
 
+_VARIED = AudioAugment(
+    frequency_mask=10,
+    time_mask=24,
+    loudest_partner=0.0,
+    roll=99,  # any: half of the clip, either way
+    gain=(-18.0, 6.0),
+    tone=3.0,
+    dull=0.15,
+    hiss=0.2,
+    stretch=0.15,
+    pitch=2.0,
+)
+
 SENSE = Sense(
     modality="audio",
     pairs=audio_pairs,
     write_heldout=write_heldout,
     open_heldout=open_heldout,
     pictures=thing_pictures,
-    augmentation=AudioAugment(
-        frequency_mask=10,
-        time_mask=24,
-        loudest_partner=0.0,
-        roll=99,  # any: half of the clip, either way
-        gain=(-18.0, 6.0),
-        tone=3.0,
-        dull=0.15,
-        hiss=0.2,
-        stretch=0.15,
-        pitch=2.0,
+    runs=(
+        Run(
+            "first",
+            _VARIED,
+            {
+                "steps": 500,
+                "batch_size": 64,
+                "optimizer": "muon",
+                "lr": 2e-3,
+                "weight_decay": 0.1,
+                "views": "mean",
+                "validate_every": 125,
+            },
+        ),
+        close(_VARIED, steps=240, optimizer="muon", lr=1e-3, weight_decay=0.1, batch_size=64),
     ),
-    train={
-        "steps": 500,
-        "batch_size": 64,
-        "optimizer": "muon",
-        "lr": 2e-3,
-        "weight_decay": 0.1,
-        "views": "mean",
-        "validate_every": 125,
-    },
     # One clip of two seconds, since most recordings are that short: 198 frames, 12 rows of 19 patches.
     lens={"clip_seconds": 2.0, "frames": 198, "clips": 1, "positions": 228},
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import ConfigError
 from .. import HELD_OUT
 
-__all__ = ["Case", "Sense", "find_sense", "senses"]
+__all__ = ["Case", "Run", "Sense", "close", "find_sense", "lens_folder", "senses"]
 
 _MODULES = ("audio", "depth", "tactile", "eeg")  # modules beside this one, each with a `SENSE`
 
@@ -26,6 +26,24 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Run:
+    """One call of `lens_plugins.train.train_lens`; the next run of a lens goes on from what this one left."""
+
+    name: str
+    augmentation: Any  # of lens_plugins.train.augment
+    train: Mapping[str, Any]  # fields of TrainConfig: steps, batch_size, lr, ...
+
+
+def close(augmentation: Any, **train: Any) -> Run:
+    """The last run of every lens: little contrast and much regression towards the mean of a thing's pictures.
+
+    The Q-Former reads the features themselves and not which of them is nearest.
+    """
+    values = {"warmup_steps": 10, "lr": 5e-4, "views": "mean", "regression_weight": 10.0, "image_weight": 0.25}
+    return Run("close", augmentation, {**values, "text_weight": 0.5, **train})
+
+
+@dataclass(frozen=True)
 class Sense:
     """How one modality's lens is trained by `lens_plugins.train.train_lens`, and what it is tried on.
 
@@ -36,16 +54,15 @@ class Sense:
     pairs: Callable[[Path], Path]  # work folder -> manifest.jsonl, written once; a later call finds it
     write_heldout: Callable[[Path, Path], int]  # (work folder, target folder) -> number of cases; what ships
     open_heldout: Callable[[Path], list[Case]]  # target folder -> the cases, in a fixed order
-    augmentation: Any  # of lens_plugins.train.augment
-    train: Mapping[str, Any]  # fields of TrainConfig: steps, batch_size, lr, ...
+    runs: Sequence[Run]  # of the training call, in order
     pictures: Callable[[Path], list[Case]] | None = None  # target folder -> pictures of the cases' things, the ceiling
     lens: Mapping[str, Any] = field(default_factory=dict)  # fields of the small lens, for `lens_config_for`
     simulated: bool = False  # marked wherever a figure is shown
 
     @property
     def folder(self) -> str:
-        """Name of the shipped lens's folder, and of its work folder."""
-        return "lens-" + self.modality.replace("_", "-")
+        """Name of the shipped lens's folder; work folders have the run's name behind it."""
+        return lens_folder(self.modality)
 
     @property
     def lens_id(self) -> str:
@@ -61,6 +78,11 @@ class Sense:
     def title(self) -> str:
         """What tables call it."""
         return self.modality.replace("_", " ") + (" (simulated)" if self.simulated else "")
+
+
+def lens_folder(modality: str) -> str:
+    """The folder of a lens that is built."""
+    return "lens-" + modality.replace("_", "-")
 
 
 def senses() -> dict[str, Sense]:

@@ -24,7 +24,7 @@ from ..heldout import VIEWS as HELD_OUT_VIEWS
 from ..heldout import open_heldout as open_objects
 from ..packs import Pictures
 from ..vit import held_out
-from .base import Case, Sense
+from .base import Case, Run, Sense, close
 from .pairing import facts, left_out, object_pairs, read_index, save_pictures, views_of
 
 __all__ = ["RADIUS", "SENSE", "before_a_wall", "measured", "walled_cases"]
@@ -176,24 +176,28 @@ def _case(row: dict[str, Any], source: Any) -> Case:
     return Case(row["label"], source, tuple(WORDS.get(row["label"], ())))
 
 
+_VARIED = DepthAugment(
+    smallest_crop=0.8,
+    erase=0.15,
+    largest_hole=0.3,
+    erased=DepthAugment().missing,
+    nearer=(0.75, 1.35),
+    wall=0.2,
+    noise=0.03,
+    edge=0.5,
+    drop=0.04,
+)
+
 SENSE = Sense(
     modality="depth",
     pairs=pairs,
     write_heldout=write_heldout,
     open_heldout=open_heldout,
     pictures=held_out_pictures,
-    augmentation=DepthAugment(
-        smallest_crop=0.8,
-        erase=0.15,
-        largest_hole=0.3,
-        erased=DepthAugment().missing,
-        nearer=(0.75, 1.35),
-        wall=0.2,
-        noise=0.03,
-        edge=0.5,
-        drop=0.04,
+    runs=(
+        Run("first", _VARIED, {"steps": 300, "batch_size": 64, "lr": 2e-3}),
+        close(_VARIED, steps=150),
     ),
-    train={"steps": 300, "batch_size": 64, "lr": 2e-3},
     # true metres, whatever the map's width: 2.5 m become the mean disparity of the recipe
     lens={"unit_scale": 1.0, "focal_px": round(KINECT_FOCAL * SIDE, 2), "holes": "far"},
 )

@@ -18,9 +18,9 @@ from ..data.classes import WORDS
 from ..data.eeg_simulator import LABELS, Trial, prepare, simulate
 from ..data.pack import write_lines
 from ..heldout import open_heldout as open_objects
-from ..packs import Pictures
-from .base import Case, Sense
-from .pairing import OBJECT_PACKS, read_index, save_pictures, views_of, write_once
+from ..packs import OBJECT_PACKS, Pictures
+from .base import Case, Run, Sense, close
+from .pairing import read_index, save_pictures, views_of, write_once
 
 __all__ = ["SENSE", "STATED_DB", "cases_at", "held_out_trials"]
 
@@ -120,14 +120,18 @@ def held_out_pictures(folder: Path) -> list[Case]:
     return found
 
 
+_VARIED = EegAugment(noise=0.2, drop_channels=0.15, shift=4)
+
 SENSE = Sense(
     modality="eeg",
     pairs=pairs,
     write_heldout=write_heldout,
     open_heldout=open_heldout,
     pictures=held_out_pictures,
-    augmentation=EegAugment(noise=0.2, drop_channels=0.15, shift=4),
-    train={"steps": 220, "batch_size": 64, "optimizer": "muon", "lr": 2e-3, "weight_decay": 0.1},
+    runs=(
+        Run("first", _VARIED, {"steps": 220, "batch_size": 64, "optimizer": "muon", "lr": 2e-3, "weight_decay": 0.1}),
+        close(_VARIED, steps=100, optimizer="muon", weight_decay=0.1, batch_size=64),
+    ),
     lens={"steps": 220, "window": 20, "stride": 10},  # 2 ms a step; 21 tokens of 40 ms, every 20 ms
     simulated=True,
 )

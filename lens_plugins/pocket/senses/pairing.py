@@ -11,11 +11,10 @@ from PIL import Image
 
 from ...errors import CheckpointError
 from ..data.pack import read_lines, write_lines
-from ..packs import Pictures, plain
+from ..packs import OBJECT_PACKS, Pictures, plain
 from ..vit import SIZE
 
 __all__ = [
-    "OBJECT_PACKS",
     "SHADE",
     "facts",
     "left_out",
@@ -26,7 +25,6 @@ __all__ = [
     "write_once",
 ]
 
-OBJECT_PACKS = ("sweethome", "generated")  # the catalogue of models that people made, and those of a generator
 SHADE = 0.93  # of the background
 
 

@@ -19,7 +19,7 @@ from ..data.gelsight import frame
 from ..data.materials import MATERIALS, SEEDS, make_surface, picture
 from ..data.pack import write_lines
 from ..vit import SIZE
-from .base import Case, Sense
+from .base import Case, Run, Sense, close
 from .pairing import read_index, write_once
 
 __all__ = ["SENSE", "held_out_pictures", "open_heldout", "pairs", "write_heldout"]
@@ -105,13 +105,17 @@ def _case(material: str, source: Any) -> Case:
     return Case(material, source, MATERIALS[material].words)
 
 
+_VARIED = TactileAugment(smallest_crop=0.7)
+
 SENSE = Sense(
     modality="tactile",
     pairs=pairs,
     write_heldout=write_heldout,
     open_heldout=open_heldout,
     pictures=held_out_pictures,
-    augmentation=TactileAugment(smallest_crop=0.7),
-    train={"steps": 240, "batch_size": 64, "lr": 2e-3, "validate_every": 80},
+    runs=(
+        Run("first", _VARIED, {"steps": 240, "batch_size": 64, "lr": 2e-3, "validate_every": 80}),
+        close(_VARIED, steps=100),
+    ),
     simulated=True,
 )
