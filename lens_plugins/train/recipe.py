@@ -83,7 +83,10 @@ def _depth(vit: FrozenViT) -> Recipe:
 
 
 def _tactile(vit: FrozenViT) -> Recipe:
-    return PatchConfig(vit.width, _patch(vit), vit.image_size), 0, 0
+    if vit.width >= LARGE:
+        return PatchConfig(vit.width, _patch(vit), vit.image_size), 0, 0
+    # A small ViT sees no materials in lit relief by another kernel alone: 35 % of 26 names, 45 % with a resampler.
+    return PatchConfig(SMALL_TOKEN, _patch(vit), vit.image_size), 2, 1
 
 
 _RECIPES: dict[str, Callable[[FrozenViT], Recipe]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -25,9 +26,15 @@ def test_a_lens_for_a_vit_fits_it(vit, modality):
     assert config.vit.norm_eps == vit.norm_eps
 
 
+def without_resampler(vit):
+    """A tactile lens like the released ones: a kernel and nothing else."""
+    config = lens_config_for("tactile", vit)
+    return replace(config, embedding=replace(config.embedding, width=vit.width), resampler=None)
+
+
 def test_a_new_lens_that_cuts_patches_starts_from_the_kernel_of_the_vit(vit):
     own = next(m for m in vit.patch_embedding.modules() if isinstance(m, torch.nn.Conv2d)).weight
-    tactile, _ = trainable_lens(lens_config_for("tactile", vit), vit, seed=0)
+    tactile, _ = trainable_lens(without_resampler(vit), vit, seed=0)
     assert torch.equal(tactile.embedding.proj.weight, own.float())
     depth, _ = trainable_lens(lens_config_for("depth", vit), vit, seed=0)
     assert torch.equal(depth.embedding.proj.weight, own.float().sum(1, keepdim=True))
@@ -36,6 +43,12 @@ def test_a_new_lens_that_cuts_patches_starts_from_the_kernel_of_the_vit(vit):
     again, new = trainable_lens(tactile, vit, seed=0)  # one that is given keeps what it learnt
     assert not new
     assert again.embedding.proj.weight.abs().max() == 0
+
+
+@pytest.mark.parametrize("modality", ["depth", "tactile"])
+def test_only_a_small_vit_has_touch_resampled(vit, modality):
+    assert lens_config_for(modality, LARGE).resampler is None
+    assert (lens_config_for(modality, vit).resampler is not None) == (modality == "tactile")
 
 
 @pytest.mark.parametrize("modality", SHAPES)

@@ -114,8 +114,20 @@ SENSE = Sense(
     open_heldout=open_heldout,
     pictures=held_out_pictures,
     runs=(
-        Run("first", _VARIED, {"steps": 240, "batch_size": 64, "lr": 2e-3, "validate_every": 80}),
-        close(_VARIED, steps=100),
+        Run(
+            "first",
+            _VARIED,
+            {
+                "steps": 600,
+                "batch_size": 48,
+                "optimizer": "muon",
+                "lr": 2e-3,
+                "weight_decay": 0.1,
+                "views": "mean",
+                "image_weight": 0.25,
+            },
+        ),
+        close(_VARIED, steps=100, optimizer="muon", weight_decay=0.1),
     ),
     simulated=True,
 )
