@@ -38,7 +38,7 @@ def train_point_cloud(work: Path, target: Path) -> None:
     """
     tame = PointCloudAugment(points=POINTS, tilt_degrees=3, swap_up=0, jitter=0.005, half_space=0, scan=0, outliers=0)
     mixed = PointCloudAugment(
-        points=POINTS, tilt_degrees=5, swap_up=0.3, jitter=0.012, half_space=0.12, scan=0.12, outliers=0.15
+        points=POINTS, tilt_degrees=5, swap_up=0.5, jitter=0.012, half_space=0.12, scan=0.12, outliers=0.15
     )
     runs = (
         Run("tame", tame, {"steps": 400, "lr": 1e-3}),

@@ -248,7 +248,7 @@ def train_words(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 3200,
 
 
 def train_language(
-    pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 1200, batch: int = 16
+    pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 1000, batch: int = 16
 ) -> dict[str, float]:
     """The answer's likelihood under the frozen language model, the warm start's loss kept beside it.
 
