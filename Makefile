@@ -28,7 +28,7 @@ $(READY): pyproject.toml .constraints.txt
 	@echo "Installing into $(VENV); torch alone is about 200 MB ..."
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) "$(TORCH)"
-	$(INSTALL) --editable .
+	$(INSTALL) --editable ".[seed]"
 	$(VENV)/bin/lens-plugins doctor --fetch
 	@touch $@
 
@@ -63,10 +63,13 @@ bench: $(READY) ## every figure of the README, some minutes
 	$(VENV)/bin/lens-plugins bench lens
 	$(VENV)/bin/lens-plugins bench host
 	$(VENV)/bin/lens-plugins bench pocket --all
+	$(VENV)/bin/lens-plugins bench seed
+	$(VENV)/bin/lens-plugins bench pocket-seed
 
 pocket: $(READY_DEV) ## train again what ships: hours on a CPU, resumable
 	$(INSTALL) --editable ".[dev,pocket]"
 	$(PY) -m lens_plugins.pocket all --work runs/pocket
+	$(PY) -m lens_plugins.pocket.seed all --work runs/pocket
 
 patch-lavis: $(READY_DEV) ## LAVIS 1.0.2 beside today's transformers: install in build/lavis, patch, test
 	$(ONE_THREAD) $(PY) patches/check.py

@@ -11,6 +11,7 @@ from transformers.utils import logging
 
 import lens_plugins as lp
 from lens_plugins.testing.small import small_lens, write_host
+from lens_plugins.testing.small_seed import write_seed_host
 
 DEMOS = Path(__file__).resolve().parents[1] / "demos"
 SCRIPTS = sorted(DEMOS.glob("*.py"))
@@ -36,7 +37,11 @@ def home(tmp_path_factory) -> Path:
 @pytest.fixture
 def shipped(home, monkeypatch):
     """The small host and lens under the names of those that ship."""
-    names = {"pocket-instructblip": home / "host", "pocket-point-cloud": home / "lens"}
+    names = {
+        "pocket-instructblip": home / "host",
+        "pocket-point-cloud": home / "lens",
+        "pocket-seed-llama": home / "seed",
+    }
     load_host, load_lens = lp.load_host, lp.load_lens
     for name, load in (("load_host", load_host), ("load_lens", load_lens)):
         call = lambda source, load=load: load(names[source] if isinstance(source, str) else source)  # noqa: E731
@@ -53,8 +58,8 @@ def run(script, shipped, monkeypatch, capsys, *files):
     return ended.out
 
 
-def test_there_are_the_three_of_the_readme():
-    assert {path.stem for path in SCRIPTS} >= {"caption_point_cloud", "mixed_story", "plug_into_your_model"}
+def test_there_are_those_of_the_readme():
+    assert {path.stem for path in SCRIPTS} >= {"caption_point_cloud", "imagine", "mixed_story", "plug_into_your_model"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -80,6 +85,17 @@ def test_plug_into_your_model(shipped, monkeypatch, capsys):
     out = run(DEMOS / "plug_into_your_model.py", shipped, monkeypatch, capsys, "chair.ply")
     assert "latents (1, 4, 32) features (1, 5, 32) prefix (1, 3, " in out
     assert "to the bit: True" in out
+
+
+def test_imagine(shipped, monkeypatch, capsys, tmp_path):
+    pytest.importorskip("diffusers", reason="the seed extra is absent")
+    write_seed_host(shipped / "seed")
+    capsys.readouterr()
+    monkeypatch.chdir(tmp_path)
+    lines = run(DEMOS / "imagine.py", shipped, monkeypatch, capsys, "chair.ply", "beach.jpg").splitlines()
+    made = [f"imagined-{name}.png" for name in ("again", "red", "winter", "both")]
+    assert [line.split(":")[0] for line in lines] == made
+    assert {path.name for path in tmp_path.iterdir()} == set(made)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)

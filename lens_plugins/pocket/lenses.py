@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,16 @@ def train_point_cloud(work: Path, target: Path) -> None:
     """Align the point cloud lens and write it to ``target/lens-point-cloud`` in float16.
 
     Clouds as they are, in any heading; then, from there, a mixture with clouds as they come from elsewhere (other up
-    axis, noise, missing sides, few points); then the same, closer.
+    axis, noise, missing sides, few points); then closer, more of them lying.
     """
     tame = PointCloudAugment(points=POINTS, tilt_degrees=3, swap_up=0, jitter=0.005, half_space=0, scan=0, outliers=0)
     mixed = PointCloudAugment(
-        points=POINTS, tilt_degrees=5, swap_up=0.5, jitter=0.012, half_space=0.12, scan=0.12, outliers=0.15
+        points=POINTS, tilt_degrees=5, swap_up=0.3, jitter=0.012, half_space=0.12, scan=0.12, outliers=0.15
     )
     runs = (
         Run("tame", tame, {"steps": 400, "lr": 1e-3}),
         Run("mixed", mixed, {"steps": 450, "lr": 8e-4}),
-        close(mixed, steps=180),
+        close(replace(mixed, swap_up=0.5), steps=280),
     )
     _train("point_cloud", SMALL, runs, point_cloud_pairs(work), work, target)
 

@@ -22,6 +22,7 @@ from .tokenizer import Codes
 __all__ = ["Said", "Talk", "corpus"]
 
 SHARES = {"describe": 0.24, "draw": 0.16, "again": 0.22, "change": 0.22, "both": 0.16}
+LATE_SHARES = {"describe": 0.5, "draw": 0.15, "again": 0.08, "change": 0.15, "both": 0.12}  # copying is learnt soonest
 DIM = 0.5  # share of shown pictures whose codes were read at a glimpse
 EARLIER = 0.3  # share of changes that follow a turn of the conversation
 
@@ -56,9 +57,10 @@ class Talk:
     exchange: Exchange
     end: str  # the end-of-sequence token
 
-    def draw(self, rng: np.random.Generator) -> Said:
-        """One exchange; the kinds are mixed by `SHARES`."""
-        kind = rng.choice(list(SHARES), p=list(SHARES.values()))
+    def draw(self, rng: np.random.Generator, late: bool = False) -> Said:
+        """One exchange; the kinds are mixed by `SHARES`, towards the end of training by `LATE_SHARES`."""
+        shares = LATE_SHARES if late else SHARES
+        kind = rng.choice(list(shares), p=list(shares.values()))
         return _KINDS[kind](self, int(rng.integers(len(self.scenes.plan))), rng)
 
     def describe(self, group: int, rng: np.random.Generator) -> Said:

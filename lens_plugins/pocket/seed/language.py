@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LanguagePupil", "new_language_model", "new_words", "train_language"]
 
+LATE = 0.75  # of the steps; then there is more to describe
 _POSITIONS = 1024
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 
@@ -124,7 +125,8 @@ def train_language(
 
     def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([67, step])
-        losses, ids = pupil.losses(words, [talk.draw(rng) for _ in range(sizes.language_batch)])
+        late = step >= LATE * sizes.language_steps
+        losses, ids = pupil.losses(words, [talk.draw(rng, late) for _ in range(sizes.language_batch)])
         code = ids >= first_code
         numbers = {"code": _mean(losses[code]), "text": _mean(losses[~code])}
         return losses.mean(), numbers

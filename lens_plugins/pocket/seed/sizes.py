@@ -26,7 +26,7 @@ class Sizes:
     tokenizer_steps: int = 1300
     tokenizer_batch: int = 128
     pixels: int = 64  # side of what is drawn; an eighth of it is the side of the latents
-    latent_channels: int = 8
+    latent_channels: int = 16
     autoencoder_widths: tuple[int, ...] = (16, 32, 64, 128)
     autoencoder_steps: int = 1200
     autoencoder_batch: int = 32
@@ -38,7 +38,7 @@ class Sizes:
     language_layers: int = 6
     language_heads: int = 5
     vocabulary: int = 2000  # words and pieces of words, codes not counted
-    language_steps: int = 1100
+    language_steps: int = 800
     language_batch: int = 48
     held_out: int = 125  # pictures that checks look at
     drawn: int = 48  # of them are drawn, which takes longer

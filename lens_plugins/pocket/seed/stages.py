@@ -51,9 +51,10 @@ def make_tokenizer(places: Places, texts: Texts = text_features) -> None:
 
 def make_autoencoder(places: Places, texts: Texts = text_features) -> None:
     """Pixels to latents and back; then the latents of all scenes."""
-    scenes, vae = _scenes(places), new_autoencoder(places.sizes)
-    look, _ = _held(places, scenes)
-    train_autoencoder(vae, scenes, look, places.sizes, places.home / "autoencoder")
+    scenes, vae, vit = _scenes(places), new_autoencoder(places.sizes), pocket_vit(places.instructblip)
+    look, labels = _held(places, scenes)
+    judge = _judge(places, labels, texts)
+    train_autoencoder(vae, vit, scenes, (look, labels), judge, places.sizes, places.home / "autoencoder")
     _keep(vae, places.home / "autoencoder", scale=vae.config.scaling_factor)
     write_latents(vae, scenes, places.sizes, places.home / "latents.npy")
 

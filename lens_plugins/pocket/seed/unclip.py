@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..._optional import require
 from ...hosts.seed_llama.detokenizer import Detokenizer, Drawing
 from ..loop import Stage, run
+from ..packs import normalise
 from .embedding import ImageEmbedding, Judge
 from .scenes import Look, Scenes, at_size
 from .sizes import Sizes
@@ -27,11 +28,23 @@ from .sizes import Sizes
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, StableUnCLIPImg2ImgPipeline, UNet2DConditionModel
 
-__all__ = ["DRAWING", "new_autoencoder", "new_pipeline", "new_unet", "train_autoencoder", "train_unet", "write_latents"]
+    from ...splice import FrozenViT
+
+__all__ = [
+    "DRAWING",
+    "new_autoencoder",
+    "new_pipeline",
+    "new_unet",
+    "train_autoencoder",
+    "train_unet",
+    "write_latents",
+]
 
 FACTOR = 8  # pixels of each side of a latent: what `Drawing.size` must be a multiple of
 DRAWING = {"steps": 20, "guidance": 2.0}
 KL = 1e-5
+SEEN = 1.0  # weight of what the ViT sees beside what pixels are
+SEEN_FROM = 0.6  # of the autoencoder's steps
 DROPPED = 0.1  # of the conditions
 OWN = 0.2  # of the conditions are the scene's own embedding
 _TEXT = 16  # width of the text encoder that the pipeline wants and the diffusion does not read
@@ -77,12 +90,26 @@ def new_unet(sizes: Sizes) -> UNet2DConditionModel:
     )
 
 
-def train_autoencoder(vae: AutoencoderKL, scenes: Scenes, held: Look, sizes: Sizes, folder: Path) -> None:
-    """Train, or go on; leaves it rounded to float16, with the scale that gives latents unit variance."""
+def train_autoencoder(
+    vae: AutoencoderKL,
+    vit: FrozenViT,
+    scenes: Scenes,
+    held: tuple[Look, Sequence[str]],
+    judge: Judge,
+    sizes: Sizes,
+    folder: Path,
+) -> None:
+    """Train, or go on; leaves it rounded to float16, with the scale that gives latents unit variance.
+
+    From `SEEN_FROM` on the frozen ViT is to see in the result what it saw in the scene: pixels alone make blurs.
+    """
+    look, labels = held
+    centre = _centre(scenes)  # (1 + N, D)
 
     def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         numbers = scenes.draw(np.random.default_rng([53, step]), sizes.autoencoder_batch)
-        rgb = _signed(scenes.take(numbers).rgb, sizes)
+        shown = scenes.take(numbers)
+        rgb = _signed(shown.rgb, sizes)
         with torch.autocast("cpu", torch.bfloat16):
             latent = vae.encode(rgb).latent_dist
             noise = torch.randn(latent.mean.shape, generator=g)
@@ -91,13 +118,26 @@ def train_autoencoder(vae: AutoencoderKL, scenes: Scenes, held: Look, sizes: Siz
         apart = F.l1_loss(found, rgb)
         edges = sum(F.l1_loss(found.diff(dim=d), rgb.diff(dim=d)) for d in (2, 3))
         spread = latent.kl().mean()
-        return apart + edges + KL * spread, {"apart": apart.item(), "edges": edges.item(), "kl": spread.item()}
+        total, numbers_logged = apart + edges + KL * spread, {"apart": apart, "edges": edges, "kl": spread}
+        if step >= SEEN_FROM * sizes.autoencoder_steps:
+            with torch.autocast("cpu", torch.bfloat16):
+                seen = vit.encode(vit.embed_image(normalise(_resized(found / 2 + 0.5, vit.image_size))))
+            alike = F.cosine_similarity(seen.float() - centre, shown.features - centre, dim=-1)  # (B, 1 + N)
+            numbers_logged["turned"] = turned = 1 - 0.5 * alike[:, 0].mean() - 0.5 * alike[:, 1:].mean()
+            total = total + SEEN * turned
+        return total, {name: value.item() for name, value in numbers_logged.items()}
 
-    def check(trained: nn.Module) -> dict[str, float]:
-        rgb = _signed(held.rgb, sizes)
+    def check(trained: Any) -> dict[str, float]:
+        rgb = _signed(look.rgb, sizes)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             found = trained.decode(trained.encode(rgb).latent_dist.mean).sample.float()
-        return {"test_apart": F.l1_loss(found, rgb).item()}
+        said = judge.of_pictures((found / 2 + 0.5).clamp(0, 1))
+        kept = judge.share(said, judge.of_tokens(look.features[:, 0]))
+        return {
+            "test_apart": F.l1_loss(found, rgb).item(),
+            "test_kept": kept,
+            "test_class": judge.share(said, labels),
+        }
 
     stage = Stage(
         steps=sizes.autoencoder_steps,
@@ -113,6 +153,17 @@ def train_autoencoder(vae: AutoencoderKL, scenes: Scenes, held: Look, sizes: Siz
     vae.half().float().eval()
     sample = np.linspace(0, len(scenes) - 1, min(512, len(scenes))).astype(int)
     vae.register_to_config(scaling_factor=1 / float(_latents(vae, scenes, sample, sizes).std()))
+
+
+def _centre(scenes: Scenes) -> Tensor:
+    """The mean of every feature over an even sample of the scenes: (1 + N, D)."""
+    numbers = np.linspace(0, len(scenes) - 1, min(512, len(scenes))).astype(int)
+    return scenes.take(numbers).features.mean(0)
+
+
+def _resized(rgb: Tensor, size: int) -> Tensor:
+    """As `at_size`, with no limit to values, so that gradients pass everywhere."""
+    return F.interpolate(rgb, size=(size, size), mode="bicubic", antialias=True, align_corners=False)
 
 
 def write_latents(vae: AutoencoderKL, scenes: Scenes, sizes: Sizes, file: Path, batch: int = 64) -> np.ndarray:
