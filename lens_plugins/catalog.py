@@ -200,6 +200,14 @@ HOSTS = (
         "SmolLM2-135M-Instruct",
         note="ships with the package: 112 px, 64 patches, width 256",
     ),
+    HostRow(
+        "pocket-seed-llama",
+        "seed_llama",
+        "pocket/weights/seed-llama",
+        "Apache-2.0; data: pocket/weights/seed-llama/LICENCES.md",
+        "a LLaMA of its own, 8 M parameters",
+        note="ships with the package: the same ViT, 16 codes of 512, draws 64 px",
+    ),
     *(
         HostRow(f"Salesforce/instructblip-{llm}", "instructblip", f"Salesforce/instructblip-{llm}", licence, name)
         for llm, name, licence in (

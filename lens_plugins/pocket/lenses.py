@@ -44,7 +44,7 @@ def train_point_cloud(work: Path, target: Path) -> None:
     runs = (
         Run("tame", tame, {"steps": 400, "lr": 1e-3}),
         Run("mixed", mixed, {"steps": 450, "lr": 8e-4}),
-        close(replace(mixed, swap_up=0.5), steps=280),
+        close(replace(mixed, swap_up=0.5), steps=200),
     )
     _train("point_cloud", SMALL, runs, point_cloud_pairs(work), work, target)
 

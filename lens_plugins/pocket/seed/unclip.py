@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 FACTOR = 8  # pixels of each side of a latent: what `Drawing.size` must be a multiple of
-DRAWING = {"steps": 20, "guidance": 2.0}
+DRAWING = {"steps": 20, "guidance": 4.0}
 KL = 1e-5
 SEEN = 1.0  # weight of what the ViT sees beside what pixels are
 SEEN_FROM = 0.6  # of the autoencoder's steps
