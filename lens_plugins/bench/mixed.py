@@ -33,7 +33,7 @@ def measure_mixed(host: Host, objects: Sequence[HeldOut], pairs: int, note: Call
     """A held-out object's cloud and another's picture, each alone and together; the point cloud lens is plugged.
 
     The first row is of every object asked alone. The others are of pairs of different classes, drawn with a fixed seed,
-    of which the host names either one when asked about it alone: what is lost there is lost by asking together.
+    of which the host names each when asked about it alone: what is lost there is lost by asking together.
     """
     settings = host.lenses["point_cloud"].config.input
     clouds = {one.object: read(one.cloud, "point_cloud", settings) for one in objects}
@@ -43,7 +43,7 @@ def measure_mixed(host: Host, objects: Sequence[HeldOut], pairs: int, note: Call
     rows = [Mixed("any object, each asked alone", first.mean() * second.mean(), first.mean(), second.mean())]
     named = [[one for one, right in zip(objects, some) if right] for some in (first, second)]
     drawn = different_pairs(*named, pairs, seed=5)
-    note(f"{len(drawn)} pairs of which either is named alone")
+    note(f"{len(drawn)} pairs of which each is named alone")
     inputs = [[clouds[one.object], other.pictures[0]] for one, other in drawn]
     wanted = [(one.label, other.label) for one, other in drawn]
     for place in PLACES if drawn else ():

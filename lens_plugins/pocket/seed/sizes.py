@@ -12,7 +12,7 @@ PACKS = ("sweethome", "generated", "emoji", "stamps", "clipart")  # things; the 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Defaults fit two CPU cores, some ten minutes a stage, and 80 MB in float16."""
+    """Defaults fit two CPU cores, ten to twenty minutes a stage, and 80 MB in float16."""
 
     groups: int = 8192  # things shown, each in four scenes
     queries: int = 16  # codes of a picture
