@@ -33,7 +33,7 @@ from .lens import hardware
 from .pocket import BATCH, shuffled
 from .pocket_seed_grid import Row, draw_grid
 
-__all__ = ["Share", "classes_of", "colour_of", "imagine", "run", "ssim"]
+__all__ = ["Share", "by_chance", "classes_of", "colour_of", "imagine", "run", "ssim"]
 
 ASKED_COLOURS = ("red", "green", "blue", "yellow")
 EDITED = 12  # things of which each edit is asked
@@ -187,7 +187,7 @@ def _senses(host: SeedLlamaHost, judge: Host, note: Callable[[str], Any]) -> lis
         truth = [case.label for case in cases]
         said = classes_of(judge, drawn, sorted(set(truth)))
         rows.append(Share(sense.title, _same(said, truth)))
-        rows.append(Share(f"{sense.title}, paired at random (chance)", _by_chance(said, truth)))
+        rows.append(Share(f"{sense.title}, paired at random (chance)", by_chance(said, truth)))
         note(f"{sense.title}: class right {rows[-2].right:.0%} of {len(cases)}, chance {rows[-1].right:.0%}")
     return rows
 
@@ -228,7 +228,7 @@ def _pairs(
         found = [frozenset(pair) for pair in zip(said[::2], said[1::2])]
         rows.append(Share(name, _same(found, truth)))
         note(f"{name}: both right {rows[-1].right:.0%}")
-    return [*rows, Share("the latter, paired at random (chance)", _by_chance(found, truth))]
+    return [*rows, Share("the latter, paired at random (chance)", by_chance(found, truth))]
 
 
 def _grid(host: SeedLlamaHost, objects: Sequence[HeldOut]) -> list[Row]:
@@ -271,7 +271,7 @@ def _same(said: Iterable[Any], right: Iterable[Any]) -> float:
     return float(np.mean([a == b for a, b in zip(said, right)]))
 
 
-def _by_chance(said: Sequence[Any], right: Sequence[Any]) -> float:
+def by_chance(said: Sequence[Any], right: Sequence[Any]) -> float:
     """How often the same answers would be right if they belonged to random inputs."""
     given, wanted = Counter(said), Counter(right)
     return sum(count * wanted[label] for label, count in given.items()) / (len(said) * len(right))

@@ -74,7 +74,7 @@ def test_a_host_without_pictures_is_refused(everything):
 
 
 def test_chance_is_that_of_random_pairing():
-    assert bench._by_chance(["a", "a", "b", "b"], ["a", "a", "a", "c"]) == pytest.approx(0.5 * 0.75)
+    assert bench.by_chance(["a", "a", "b", "b"], ["a", "a", "a", "c"]) == pytest.approx(0.5 * 0.75)
 
 
 def test_likeness_is_one_for_the_same_and_small_for_noise():

@@ -1,14 +1,14 @@
 """The SEED-LLaMA that ships: any modality to a picture, with the lenses of the other pocket host, unchanged."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from shipped import FILES, load_with_lenses
 
 import lens_plugins as lp
-from lens_plugins.bench.pocket_seed import classes_of, imagine
+from lens_plugins.bench.pocket_seed import by_chance, classes_of, imagine
 from lens_plugins.cli.main import run
 from lens_plugins.pocket import WEIGHTS
 from lens_plugins.pocket.heldout import open_heldout
@@ -16,24 +16,12 @@ from lens_plugins.splice import digest
 
 pytest.importorskip("diffusers", reason="the seed extra is absent")
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("pocket")]
-SAMPLES = WEIGHTS / "samples"
-CLOUD = Path(__file__).resolve().parents[2] / "demos" / "data" / "chair.ply"
-FILES = {
-    "audio": f"{SAMPLES}/audio-rooster.ogg",
-    "depth": f"depth:{SAMPLES}/depth-chair.png",
-    "tactile": f"tactile:{SAMPLES}/tactile-brick.webp",
-    "eeg": f"eeg:{SAMPLES}/eeg-car.npy",
-    "point_cloud": str(CLOUD),
-}
 SMALL = 80e6  # bytes that may come with it
 
 
 @pytest.fixture(scope="module")
 def host():
-    loaded = lp.load_host("pocket-seed-llama")
-    for modality in FILES:
-        loaded.plug(lp.load_lens(f"pocket-{modality.replace('_', '-')}"))
-    return loaded
+    return load_with_lenses("pocket-seed-llama")
 
 
 def test_the_host_is_small_and_the_one_that_was_frozen(host):
@@ -80,7 +68,7 @@ def test_pictures_and_clouds_keep_their_class_far_more_often_than_by_chance(host
     for inputs in (pictures, clouds):
         said = classes_of(judge, imagine(host, [[one] for one in inputs]), labels)
         kept = sum(a == b for a, b in zip(said, own)) / len(own)
-        chance = sum(a == b for a in said for b in own) / len(own) ** 2  # as if each were drawn of any other thing
+        chance = by_chance(said, own)
         assert kept > 2 * chance, f"{kept:.0%} of {len(own)} kept their class; {chance:.0%} by chance"
     assert digest(host.model) == before
 

@@ -1,35 +1,22 @@
 """Every sense of the host that ships, from a shipped file to text."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from shipped import FILES, load_with_lenses
 
 import lens_plugins as lp
 from lens_plugins.cli.main import run
-from lens_plugins.pocket import WEIGHTS
 from lens_plugins.pocket.senses import senses
 from lens_plugins.splice import digest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("pocket")]
-SAMPLES = WEIGHTS / "samples"
-CLOUD = Path(__file__).resolve().parents[2] / "demos" / "data" / "chair.ply"
-FILES = {
-    "audio": f"{SAMPLES}/audio-rooster.ogg",
-    "depth": f"depth:{SAMPLES}/depth-chair.png",
-    "tactile": f"tactile:{SAMPLES}/tactile-brick.webp",
-    "eeg": f"eeg:{SAMPLES}/eeg-car.npy",
-    "point_cloud": str(CLOUD),
-}
 
 
 @pytest.fixture(scope="module")
 def host():
-    loaded = lp.load_host("pocket-instructblip")
-    for modality in FILES:
-        loaded.plug(lp.load_lens(f"pocket-{modality.replace('_', '-')}"))
-    return loaded
+    return load_with_lenses("pocket-instructblip")
 
 
 @pytest.mark.parametrize("modality", FILES)

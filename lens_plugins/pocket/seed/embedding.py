@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -45,7 +44,7 @@ class ImageEmbedding(nn.Module):
     @classmethod
     def fit(cls, scenes: Scenes, size: int, count: int = 8192, batch: int = 256) -> ImageEmbedding:
         """Centre, spread and components of an even sample of the scenes."""
-        numbers = np.linspace(0, len(scenes) - 1, min(count, len(scenes))).astype(int)
+        numbers = scenes.spread(count)
         chunks = [numbers[i : i + batch] for i in range(0, len(numbers), batch)]
         raw = torch.cat([_parts(scenes.take(chunk)) for chunk in chunks])  # (n, total)
         made = cls(scenes.features.shape[2], size)

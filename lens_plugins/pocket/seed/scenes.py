@@ -22,7 +22,21 @@ from ..packs import Pictures, normalise, plain
 from ..vit import SIZE, UNNAMED, Labels, held_out
 from .edits import EDITS, KINDS, Edit, edit_scene, plain_scene
 
-__all__ = ["FIRST", "PAIR", "PLAIN", "SCENES", "SECOND", "Look", "Plan", "Scenes", "at_size", "look_at", "things"]
+__all__ = [
+    "FIRST",
+    "PAIR",
+    "PLAIN",
+    "SCENES",
+    "SECOND",
+    "Look",
+    "Plan",
+    "Scenes",
+    "at_size",
+    "features_of",
+    "look_at",
+    "resized",
+    "things",
+]
 
 PLAIN, FIRST, SECOND, PAIR = range(4)  # the scenes of a group; the edits are the middle ones
 SCENES = 4
@@ -86,6 +100,10 @@ class Scenes:
         rgb = torch.from_numpy(self.rgb[numbers]).permute(0, 3, 1, 2).float() / 255  # NHWC -> NCHW
         return Look(rgb, torch.from_numpy(self.features[numbers].astype(np.float32)))
 
+    def spread(self, count: int) -> np.ndarray:
+        """Numbers of `count` scenes, or all, evenly over them."""
+        return np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)
+
     def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Numbers of random scenes, plain ones most often."""
         groups = rng.integers(len(self.plan), size=count)
@@ -123,10 +141,16 @@ def _opened(path: Path, dtype: Any, shape: tuple[int, ...], *, new: bool | None 
     return np.lib.format.open_memmap(path, mode="w+" if new else "r+", dtype=dtype, shape=shape)
 
 
+@torch.no_grad()
 def look_at(vit: FrozenViT, rgb: Tensor) -> Look:
     """Features of pictures (B, 3, S, S) in [0, 1]."""
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        return Look(rgb, vit.encode(vit.embed_image(normalise(rgb))).float())
+    return Look(rgb, features_of(vit, rgb))
+
+
+def features_of(vit: FrozenViT, rgb: Tensor) -> Tensor:  # -> (B, 1 + N, D)
+    """The same with gradients, for who draws by what the ViT sees."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return vit.encode(vit.embed_image(normalise(rgb))).float()
 
 
 def things(pictures: Pictures, vit: FrozenViT, count: int) -> tuple[Look, list[str]]:
@@ -139,7 +163,12 @@ def things(pictures: Pictures, vit: FrozenViT, count: int) -> tuple[Look, list[s
 
 def at_size(rgb: Tensor, size: int) -> Tensor:
     """Pictures at another size: (B, 3, size, size) in [0, 1]."""
-    return F.interpolate(rgb, size=(size, size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return resized(rgb, size).clamp(0, 1)
+
+
+def resized(rgb: Tensor, size: int) -> Tensor:
+    """The same with no limit to values, so that gradients pass everywhere."""
+    return F.interpolate(rgb, size=(size, size), mode="bicubic", antialias=True, align_corners=False)
 
 
 def _draw(pictures: Pictures, plan: Plan, groups: np.ndarray) -> Tensor:

@@ -262,7 +262,7 @@ def _check(held: tuple[Look, Sequence[str]], judge: Judge):
 @torch.no_grad()
 def _settle(pupil: CodePupil, scenes: Scenes, sizes: Sizes, rounds: int = 2) -> None:
     """With the averaged weights in place, put each code at the mean of the vectors that choose it."""
-    numbers = np.linspace(0, len(scenes) - 1, min(4096, len(scenes))).astype(int)
+    numbers = scenes.spread(4096)
     chunks = np.array_split(numbers, math.ceil(len(numbers) / 256))
     vectors = torch.cat([pupil.vectors(scenes.take(chunk).features) for chunk in chunks]).flatten(0, 1)
     entries = pupil.tokenizer.codebook.weight

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from ..._optional import require
 from ...hosts.seed_llama.detokenizer import Detokenizer, Drawing
 from ..loop import Stage, run
-from ..packs import normalise
 from .embedding import ImageEmbedding, Judge
-from .scenes import Look, Scenes, at_size
+from .scenes import Look, Scenes, at_size, features_of, resized
 from .sizes import Sizes
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def train_autoencoder(
     From `SEEN_FROM` on the frozen ViT is to see in the result what it saw in the scene: pixels alone make blurs.
     """
     look, labels = held
-    centre = _centre(scenes)  # (1 + N, D)
+    centre = scenes.take(scenes.spread(512)).features.mean(0)  # (1 + N, D)
 
     def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         numbers = scenes.draw(np.random.default_rng([53, step]), sizes.autoencoder_batch)
@@ -120,9 +119,8 @@ def train_autoencoder(
         spread = latent.kl().mean()
         total, numbers_logged = apart + edges + KL * spread, {"apart": apart, "edges": edges, "kl": spread}
         if step >= SEEN_FROM * sizes.autoencoder_steps:
-            with torch.autocast("cpu", torch.bfloat16):
-                seen = vit.encode(vit.embed_image(normalise(_resized(found / 2 + 0.5, vit.image_size))))
-            alike = F.cosine_similarity(seen.float() - centre, shown.features - centre, dim=-1)  # (B, 1 + N)
+            seen = features_of(vit, resized(found / 2 + 0.5, vit.image_size))
+            alike = F.cosine_similarity(seen - centre, shown.features - centre, dim=-1)  # (B, 1 + N)
             numbers_logged["turned"] = turned = 1 - 0.5 * alike[:, 0].mean() - 0.5 * alike[:, 1:].mean()
             total = total + SEEN * turned
         return total, {name: value.item() for name, value in numbers_logged.items()}
@@ -151,19 +149,7 @@ def train_autoencoder(
     vae.to(memory_format=torch.channels_last)
     run(vae, loss, check, stage, folder)
     vae.half().float().eval()
-    sample = np.linspace(0, len(scenes) - 1, min(512, len(scenes))).astype(int)
-    vae.register_to_config(scaling_factor=1 / float(_latents(vae, scenes, sample, sizes).std()))
-
-
-def _centre(scenes: Scenes) -> Tensor:
-    """The mean of every feature over an even sample of the scenes: (1 + N, D)."""
-    numbers = np.linspace(0, len(scenes) - 1, min(512, len(scenes))).astype(int)
-    return scenes.take(numbers).features.mean(0)
-
-
-def _resized(rgb: Tensor, size: int) -> Tensor:
-    """As `at_size`, with no limit to values, so that gradients pass everywhere."""
-    return F.interpolate(rgb, size=(size, size), mode="bicubic", antialias=True, align_corners=False)
+    vae.register_to_config(scaling_factor=1 / float(_latents(vae, scenes, scenes.spread(512), sizes).std()))
 
 
 def write_latents(vae: AutoencoderKL, scenes: Scenes, sizes: Sizes, file: Path, batch: int = 64) -> np.ndarray:
