@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from ..errors import CheckpointError, DoesNotFit, Unsupported
+from ..catalog import resolve
+from ..errors import DoesNotFit, Unsupported
 from ..splice import digest
 from .base import Host, check_fits
 from .loading import FULL_PRECISION, LoadOptions, find_source, kind_of, load_dtype, load_host, read_json
+from .outline import Weights
 
 if TYPE_CHECKING:
     from ..lens.lens import Lens
 
 __all__ = ["FileInfo", "HostReport", "LensVerdict", "PartInfo", "VerifyReport", "inspect_host", "verify_host"]
 
-PARTS = ("vision_model", "qformer", "language_projection", "language_model")
 _BITS = {"4bit": 4.5, "8bit": 8.0}  # nf4 keeps one float32 for each 64 weights
 _LAVIS_NAMES = ("blip2_vicuna_instruct", "blip2_t5_instruct", "blip2_opt", "blip2_t5")
 
@@ -113,17 +114,21 @@ def inspect_host(
     _refuse_lavis(str(source))
     found = find_source(source)
     kind = kind_of(found)
-    config = _config(found)
-    parts = [_part(name, module, options) for name, module in _skeleton(config).named_children() if name in PARTS]
+    outline = resolve(kind.host).outline(found)
+    whole = replace(options, dtype=torch.float32, quantization=None)
+    parts = [
+        _part(name, module, whole if name in outline.full_precision else options)
+        for name, module in outline.parts.items()
+    ]
     return HostReport(
         source=str(source),
         kind=kind.name,
-        model_type=config.model_type,
+        model_type=outline.config.model_type,
         dtype=str(options.dtype).removeprefix("torch."),
         quantization=quantization,
         parts=parts,
-        files=_files(found),
-        warnings=_warnings(str(source), config, options),
+        files=[file for weights in outline.weights for file in _files(weights)],
+        warnings=[*outline.warnings, *_warnings(str(source), outline.config, options)],
     )
 
 
@@ -169,26 +174,6 @@ def _refuse_lavis(source: str) -> None:
         )
 
 
-def _config(source: str | Path) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"The configuration of {source} cannot be read: {error}") from error
-
-
-def _skeleton(config: Any) -> nn.Module:
-    """The model on the meta device: shapes without values."""
-    import transformers
-
-    names = {"instructblip": "InstructBlip", "blip-2": "Blip2"}
-    if config.model_type not in names:
-        raise Unsupported(f"A host of model_type {config.model_type!r} cannot be inspected before it is loaded.")
-    with torch.device("meta"):
-        return getattr(transformers, f"{names[config.model_type]}ForConditionalGeneration")(config)
-
-
 def _part(name: str, module: nn.Module, options: LoadOptions) -> PartInfo:
     counts = {full: weight.numel() for full, weight in module.named_parameters()}
     linear = {
@@ -196,20 +181,27 @@ def _part(name: str, module: nn.Module, options: LoadOptions) -> PartInfo:
         for full, one in module.named_modules()
         if isinstance(one, nn.Linear) and full.split(".")[-1] not in FULL_PRECISION
     }
-    small = linear if options.quantization and name not in FULL_PRECISION else set()
+    small = linear if options.quantization and name == "language_model" else set()
     bits = _BITS.get(options.quantization or "", 0.0)
     whole = options.dtype.itemsize * 8
     total = sum(count * (bits if full in small else whole) for full, count in counts.items())
     return PartInfo(name, sum(counts.values()), round(total / 8))
 
 
-def _files(source: str | Path) -> list[FileInfo]:
+def _files(weights: Weights) -> list[FileInfo]:
+    source, before = weights.source, f"{weights.label}/" if weights.label else ""
     if isinstance(source, Path):
-        return [FileInfo(file.name, file.stat().st_size, True) for file in sorted(source.glob("*.safetensors"))]
-    index = read_json(source, "model.safetensors.index.json")
-    names = sorted(set(index["weight_map"].values())) if index else ["model.safetensors"]
+        found = [source] if source.is_file() else sorted(source.glob("*.safetensors"))
+        if weights.names is not None and source.is_dir():
+            found = [source / name for name in weights.names if (source / name).is_file()]
+        inside = source.parent if source.is_file() else source
+        return [FileInfo(before + file.relative_to(inside).as_posix(), file.stat().st_size, True) for file in found]
+    names = weights.names
+    if names is None:
+        index = read_json(source, "model.safetensors.index.json")
+        names = tuple(sorted(set(index["weight_map"].values()))) if index else ("model.safetensors",)
     sizes = _hub_sizes(source)
-    return [FileInfo(name, sizes.get(name), _cached(source, name)) for name in names]
+    return [FileInfo(before + name, sizes.get(name), _cached(source, name)) for name in names]
 
 
 def _hub_sizes(source: str) -> dict[str, int | None]:

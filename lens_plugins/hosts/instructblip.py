@@ -26,10 +26,12 @@ from .loading import (
     image_settings_of,
     load_pretrained,
     load_tokenizer,
+    name_of,
     read_notes,
     share_vit,
 )
 from .messages import Reply
+from .outline import Outline, Weights, read_config
 from .streaming import stream_text
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ GENERATION = {
 """LAVIS's defaults; `top_p` 0.9 joins them where sampling is asked for. A folder's generation_config.json overrides."""
 _OVERRIDABLE = (*GENERATION, "do_sample", "top_p", "top_k", "temperature", "no_repeat_ngram_size")
 _QFORMER_TOKENS = 128
+_PARTS = ("vision_model", "qformer", "language_projection", "language_model")
 _VICUNA_PAD = 32000  # id of the [PAD] that LAVIS adds to Vicuna's tokenizer
 _END = 2  # "</s>" of LLaMA, with which LAVIS's prompts for Vicuna begin
 
@@ -87,13 +90,24 @@ class Blip2Host(Host):
         parts = cls._text_parts(source, notes.language_model_folder())
         host = cls(
             model,
-            name=Path(source).name,
+            name=name_of(source),
             image_settings=image_settings_of(source, model.config.vision_config.image_size),
             default_prompt=notes.default_prompt,
             **parts,
         )
         host.check_tokenizers()
         return host
+
+    @classmethod
+    def outline(cls, source: str | Path) -> Outline:
+        """See `Host.outline`."""
+        import transformers
+
+        config = read_config(source)
+        with torch.device("meta"):
+            model = getattr(transformers, cls.model_class)(config)
+        parts = {name: module for name, module in model.named_children() if name in _PARTS}
+        return Outline(config, parts, (Weights(source),))
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any = None) -> Self:

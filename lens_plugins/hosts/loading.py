@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .._config import FrozenConfig
 from .._optional import require
-from ..catalog import LANGUAGE_MODELS, TEXT_TOWERS, HostKind, find_host, host_kinds, is_hub_id, resolve
+from ..catalog import HOSTS, LANGUAGE_MODELS, TEXT_TOWERS, HostKind, find_host, host_kinds, is_hub_id, resolve
 from ..errors import CheckpointError, ConfigError, DoesNotFit, Unsupported
 from ..inputs.image import ImageSettings
 from ..splice import FrozenViT, freeze, vit_from_tower
@@ -39,6 +39,7 @@ __all__ = [
     "load_host",
     "load_pretrained",
     "load_tokenizer",
+    "name_of",
     "read_json",
     "read_notes",
     "share_vit",
@@ -174,6 +175,12 @@ def find_source(source: str | os.PathLike[str]) -> str | Path:
             f"The host {text} {what}. A hub id has the form owner/name; shipped: pocket-instructblip."
         )
     return text
+
+
+def name_of(source: str | Path) -> str:
+    """What a host calls itself: its name in the catalogue if it ships with us, or that of its folder or repository."""
+    shipped = {PACKAGE / row.source: row.id for row in HOSTS}
+    return shipped.get(Path(source), Path(source).name)
 
 
 def kind_of(source: str | Path) -> HostKind:

@@ -8,9 +8,13 @@ from transformers import InstructBlipConfig, T5Config
 from lens_plugins import load_host
 from lens_plugins.errors import CheckpointError, ConfigError, Unsupported
 from lens_plugins.hosts import inspect as inspecting
+from lens_plugins.hosts import instructblip as instructblip_module
 from lens_plugins.hosts.inspect import inspect_host, verify_host
 from lens_plugins.hosts.loading import kind_of
 from lens_plugins.testing.small import HOSTS, small_host, small_lens
+from lens_plugins.testing.small_seed import small_seed_llama, write_seed_host
+
+PARTS = ("vision_model", "qformer", "language_projection", "language_model")
 
 
 @pytest.mark.parametrize("name", HOSTS)
@@ -18,17 +22,92 @@ def test_parts_are_counted_as_they_are_loaded(host_folder, name):
     report = inspect_host(host_folder(name))
     model = small_host(name)
     counts = {part.name: part.parameters for part in report.parts}
-    expected = {part: sum(w.numel() for w in getattr(model, part).parameters()) for part in inspecting.PARTS}
+    expected = {part: sum(w.numel() for w in getattr(model, part).parameters()) for part in PARTS}
     assert counts == expected
     assert report.bytes == 4 * sum(expected.values())
     assert report.kind == name.split("-")[0]
     assert report.warnings == []
 
 
+def test_parts_of_a_seed_host_are_counted_as_they_are_loaded(tmp_path):
+    pytest.importorskip("diffusers")
+    folder = write_seed_host(tmp_path)
+    report, host = inspect_host(folder, dtype="bfloat16"), load_host(folder)
+    seed, pipeline = host.model.tokenizer, host.detokenizer.pipeline
+    behind = [w for name, w in seed.named_parameters() if not name.startswith("vision_model.")]
+    expected = {
+        "vision_model": list(seed.vision_model.parameters()),
+        "seed_tokenizer": behind,
+        "language_model": list(host.language_model.parameters()),
+        **{n: list(getattr(pipeline, n).parameters()) for n in ("unet", "vae", "text_encoder", "image_normalizer")},
+    }
+    sizes = {name: sum(w.numel() for w in weights) for name, weights in expected.items()}
+    assert {part.name: part.parameters for part in report.parts} == sizes
+    assert {part.name for part in report.parts if part.bytes == 4 * part.parameters} == {"seed_tokenizer"}
+    assert report.bytes == 2 * sum(sizes.values()) + 2 * sizes["seed_tokenizer"]
+    assert (report.kind, report.model_type, report.to_fetch) == ("seed_llama", "llama", 0)
+    assert sum(file.bytes for file in report.files) == sum(f.stat().st_size for f in folder.rglob("*.safetensors"))
+
+
+def test_a_seed_host_is_inspected_without_weights_and_without_diffusers(tmp_path, monkeypatch):
+    folder = write_seed_host(tmp_path)
+    for file in folder.rglob("*.safetensors"):
+        file.unlink()
+    monkeypatch.setattr("lens_plugins._optional.import_module", absent)
+    report = inspect_host(folder)
+    assert [part.name for part in report.parts] == ["vision_model", "seed_tokenizer", "language_model"]
+    assert report.files == []
+    assert "lens-plugins[seed]" in report.warnings[0]
+
+
+def absent(name):
+    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def test_a_bare_llama_stands_among_the_released_parts(tmp_path, monkeypatch):
+    small_seed_llama().language_model.save_pretrained(tmp_path)
+    monkeypatch.setattr("lens_plugins._optional.import_module", absent)
+    monkeypatch.setattr(inspecting, "_hub_sizes", lambda source: {"seed_quantizer.pt": 70})
+    monkeypatch.setattr(inspecting, "_cached", lambda source, name: False)
+    report = inspect_host(tmp_path)
+    parts = {part.name: part.parameters for part in report.parts}
+    assert round(parts["vision_model"] / 1e6) == 986
+    assert report.to_fetch == 70
+    assert [file.name for file in report.files] == [
+        "AILab-CVC/seed-tokenizer-2/seed_quantizer.pt",
+        "llm/model.safetensors",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("remove", "error"),
+    [
+        ("tokenizer/config.json", "is not a SEED tokenizer: it has no config.json"),
+        ("unclip/vae/config.json", "is no unCLIP pipeline: it has no vae/config.json"),
+        ("llm/config.json", "The configuration of .*llm cannot be read"),
+    ],
+)
+def test_a_part_without_its_configuration_is_named(tmp_path, remove, error):
+    pytest.importorskip("diffusers")
+    folder = write_seed_host(tmp_path)
+    (folder / remove).unlink()
+    with pytest.raises(CheckpointError, match=error):
+        inspect_host(folder)
+
+
+def test_a_pipeline_names_models_of_diffusers_only(tmp_path):
+    pytest.importorskip("diffusers")
+    folder = write_seed_host(tmp_path)
+    file = folder / "unclip" / "unet" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "_class_name": "DDIMScheduler"}))
+    with pytest.raises(CheckpointError, match='names no model of diffusers: "DDIMScheduler"'):
+        inspect_host(folder)
+
+
 def test_no_weights_are_needed(host_folder, tmp_path):
     shutil.copy(host_folder("instructblip-llama") / "config.json", tmp_path)
     report = inspect_host(tmp_path)
-    assert [part.name for part in report.parts] == list(inspecting.PARTS)
+    assert [part.name for part in report.parts] == list(PARTS)
     assert report.files == []
     assert report.to_fetch == 0
 
@@ -91,7 +170,7 @@ def test_files_of_the_hub_are_listed_with_what_would_be_fetched(host_folder, tmp
     monkeypatch.setattr(inspecting, "find_source", lambda source: "owner/name")
     kind = kind_of(host_folder("blip2-opt"))
     monkeypatch.setattr(inspecting, "kind_of", lambda source: kind)
-    monkeypatch.setattr(inspecting, "_config", lambda source: small_host("blip2-opt").config)
+    monkeypatch.setattr(instructblip_module, "read_config", lambda source: small_host("blip2-opt").config)
     monkeypatch.setattr(inspecting, "read_json", lambda source, name: answers[name])
     monkeypatch.setattr(inspecting, "_hub_sizes", lambda source: {"model-1.safetensors": 70, "model-2.safetensors": 30})
     monkeypatch.setattr(inspecting, "_cached", lambda source, name: name == "model-2.safetensors")

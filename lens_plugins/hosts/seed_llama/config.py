@@ -11,7 +11,7 @@ from typing_extensions import Self
 from ..._config import FrozenConfig
 from ...errors import ConfigError
 
-__all__ = ["FORMAT", "SeedConfig"]
+__all__ = ["FORMAT", "SEED_2", "SeedConfig"]
 
 FORMAT = 1
 """Number of the layout of a saved tokenizer folder; a reader refuses a higher one."""
@@ -83,3 +83,27 @@ class SeedConfig(FrozenConfig):
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {"format": FORMAT, **super().to_dict()}
+
+
+SEED_2 = SeedConfig(
+    image_size=224,
+    patch_size=14,
+    vit_width=1408,
+    vit_mlp=6144,
+    vit_layers=39,
+    vit_heads=16,
+    qformer_width=768,
+    qformer_mlp=3072,
+    qformer_layers=12,
+    qformer_heads=12,
+    queries=32,
+    codes=8192,
+    code_width=32,
+    decoder_width=768,
+    decoder_mlp=3072,
+    decoder_layers=4,
+    decoder_heads=12,
+    down=(256, 128, 32),
+    embedding_width=1024,
+)
+"""The released tokenizer, whose file is not read to tell its size."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from typing_extensions import Self
@@ -19,12 +20,14 @@ from ...inputs import ModalityInput
 from ...inputs.image import ImageSettings
 from ..base import Host
 from ..evidence import Seen
-from ..loading import LoadOptions, read_notes
+from ..loading import LoadOptions, name_of, read_notes
+from ..outline import Outline
 from ..streaming import stream_text
 from .constrain import WholePictures
 from .detokenizer import UNCLIP, Detokenizer, Drawing
 from .loading import SeedLlamaNotes, device_of, load_language_model, load_seed_tokenizer, load_words
 from .messages import SeedReply
+from .outline import outline
 from .prompt import COMPOSE, DESCRIBE, IMAGINE, PLACE, PromptStyle, place_pictures, style_of
 from .tokenizer import SeedTokenizer
 from .vocabulary import BEGIN, CodeVocabulary, Written
@@ -39,6 +42,7 @@ log = logging.getLogger(__name__)
 
 GENERATION = {"do_sample": True, "temperature": 1.0, "top_p": 0.5, "max_new_tokens": 512}
 """Those of SEED-LLaMA's code. Where beams are asked for and sampling is not, nothing is sampled."""
+_APART = 1_000_003  # between the seeds of candidates: those of `count` replies follow one another
 _DRAWING = tuple(f.name for f in fields(Drawing))
 
 
@@ -79,7 +83,7 @@ class SeedLlamaHost(Host):
 
     Besides transformers' options, `generate` and its kin take ``force_image=True`` (the reply begins with a whole
     picture), ``seed`` (of sampling and drawing), and the fields of `Drawing`: ``steps``, ``guidance``, ``size``,
-    ``noise_level``.
+    ``noise_level``, ``candidates``.
 
     Args:
         model: `SeedLlama`.
@@ -146,12 +150,17 @@ class SeedLlamaHost(Host):
         return cls(
             SeedLlama(tokenizer, language_model),
             words,
-            name=Path(source).name,
+            name=name_of(source),
             style=style_of(language_model.config, notes.prompt_style),
             unclip=notes.place("unclip", source),
             drawing=Drawing.from_dict(notes.drawing),
             default_prompt=read_notes(source).default_prompt,
         )
+
+    @classmethod
+    def outline(cls, source: str | Path) -> Outline:
+        """See `Host.outline`."""
+        return outline(source)
 
     @classmethod
     def accepts(cls, model: nn.Module) -> bool:
@@ -221,8 +230,7 @@ class SeedLlamaHost(Host):
             InputError: not codes of this host.
             ConfigError: an unknown or wrong field of `Drawing`.
         """
-        embeds = self.model.tokenizer.image_embeds(codes)
-        return self.detokenizer.draw(embeds, [seed] * len(embeds), self._drawing(drawing))
+        return self._pictures(codes, seed, self._drawing(drawing))
 
     # Asking
 
@@ -399,7 +407,7 @@ class SeedLlamaHost(Host):
     def _drawn(self, written: Sequence[Written], order: _Order) -> list[SeedReply]:
         """Draw the pictures of all replies together; each with the call's seed, so neighbours change nothing."""
         codes = [part for one in written for part in one.parts if isinstance(part, Tensor)]
-        pictures = iter(self._pictures(codes, order))
+        pictures = iter(self._pictures(torch.stack(codes), order.seed, order.drawing) if codes else ())
         replies = []
         for one in written:
             for problem in one.problems:
@@ -410,11 +418,17 @@ class SeedLlamaHost(Host):
         return replies
 
     @torch.no_grad()
-    def _pictures(self, codes: Sequence[Tensor], order: _Order) -> list[Image.Image]:
-        if not codes:
-            return []
-        embeds = self.model.tokenizer.image_embeds(torch.stack(list(codes)))
-        return self.detokenizer.draw(embeds, [order.seed] * len(embeds), order.drawing)
+    def _pictures(self, codes: Tensor, seed: int, how: Drawing) -> list[Image.Image]:  # codes: (B, Q)
+        """Draw codes; of several candidates each keep the one that reads most like them (as DALL·E ranks by CLIP)."""
+        embeds = self.model.tokenizer.image_embeds(codes).repeat_interleave(how.candidates, 0)  # (B·K, E)
+        seeds = [seed + k * _APART for k in range(how.candidates)] * len(codes)
+        drawn = self.detokenizer.draw(embeds, seeds, how)
+        if how.candidates == 1:
+            return drawn
+        read = self.model.tokenizer.image_embeds(self.encode_codes(drawn))
+        alike = F.cosine_similarity(*map(self.detokenizer.normalised, (read, embeds)), dim=1)
+        best = alike.view(-1, how.candidates).argmax(1).tolist()
+        return [drawn[number * how.candidates + k] for number, k in enumerate(best)]
 
 
 class _TextOnly:

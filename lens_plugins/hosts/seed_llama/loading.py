@@ -23,6 +23,7 @@ from .tokenizer import SeedTokenizer
 
 __all__ = [
     "NOTES_FILE",
+    "QUANTIZER",
     "SEED_TOKENIZER",
     "SeedLlamaNotes",
     "device_of",
@@ -33,7 +34,7 @@ __all__ = [
 
 NOTES_FILE = "seed_llama.json"
 SEED_TOKENIZER = "AILab-CVC/seed-tokenizer-2"
-_QUANTIZER = "seed_quantizer.pt"
+QUANTIZER = "seed_quantizer.pt"
 
 
 @dataclass(frozen=True)
@@ -94,17 +95,17 @@ def load_seed_tokenizer(source: str | Path, options: LoadOptions, device: Any) -
         CheckpointError: it cannot be fetched or read.
     """
     how = {"vit": options.vit, "dtype": options.dtype, "device": device}
-    if isinstance(source, Path) and source.is_dir() and not (source / _QUANTIZER).is_file():
+    if isinstance(source, Path) and source.is_dir() and not (source / QUANTIZER).is_file():
         return SeedTokenizer.from_pretrained(source, **how)
     if isinstance(source, Path):
-        return from_seed(source / _QUANTIZER if source.is_dir() else source, **how)
+        return from_seed(source / QUANTIZER if source.is_dir() else source, **how)
     from huggingface_hub import hf_hub_download
 
     try:
-        path = hf_hub_download(source, _QUANTIZER)
+        path = hf_hub_download(source, QUANTIZER)
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{_QUANTIZER} of {source} cannot be fetched: {error} Give its path as `tokenizer` in {NOTES_FILE}."
+            f"{QUANTIZER} of {source} cannot be fetched: {error} Give its path as `tokenizer` in {NOTES_FILE}."
         ) from error
     return from_seed(path, **how)
 
