@@ -71,18 +71,18 @@ def stages(host: SeedLlamaHost, repeats: int) -> list[Stage]:
     picture = ModalityInput("image", pixels, None)
     codes = host.encode_codes(picture)
     text = host.style.render(host.vocabulary.text(codes[0]) + host.prompt_of(None, 1))
-    tokenizer, draw = host.model.tokenizer, host.detokenizer.draw
+    tokenizer, drawing = host.model.tokenizer, host.drawing
+    steps = "steps" if drawing.candidates == 1 else f"steps of {drawing.candidates} candidates and the choice"
+
+    def write() -> object:
+        return host.write([text], force_image=True, do_sample=False, max_new_tokens=queries + 1)
+
     with torch.no_grad():
-        embeds = tokenizer.image_embeds(codes)
-
-        def write() -> object:
-            return host.write([text], force_image=True, do_sample=False, max_new_tokens=queries + 1)
-
         return [
             Stage("tokenizer", _median(lambda: host.encode_codes(picture), repeats), queries, "codes"),
             Stage("language model", _median(write, repeats), queries + 1, "tokens"),
             Stage("image embedding", _median(lambda: tokenizer.image_embeds(codes), repeats), 1, "embedding"),
-            Stage("diffusion", _median(lambda: draw(embeds, [0], host.drawing), repeats), host.drawing.steps, "steps"),
+            Stage("diffusion", _median(lambda: host.decode_codes(codes), repeats), drawing.steps, steps),
         ]
 
 

@@ -42,6 +42,7 @@ class DrawingOptions:
     guidance: Annotated[float | None, typer.Option(help="How closely a picture keeps to its codes; 1: not.")] = None
     size: Annotated[int | None, typer.Option(help="Pixels of each side, a multiple of 8.")] = None
     noise_level: Annotated[int | None, typer.Option(help="Noise on what the codes stand for; from 0.")] = None
+    candidates: Annotated[int | None, typer.Option(help="Drawn of each picture, of which the best is kept.")] = None
 
     def given(self) -> dict[str, Any]:
         """What was given, checked before a host is loaded.

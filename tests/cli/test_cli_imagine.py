@@ -65,6 +65,7 @@ def test_several_files_are_composed_or_fused(cli, small, drawing, tmp_path):
 WRONG = {  # words after the file, what the complaint says
     "no steps": (["--steps", "0"], "steps is 0; it must be at least 1"),
     "an odd size": (["--size", "100"], "size is 100; it must be a positive multiple of 8"),
+    "no candidates": (["--candidates", "0"], "candidates is 0"),
     "a noise level below 0": (["--noise-level", "-1"], "noise_level is -1"),
     "a noise level beyond the schedule": (["--noise-level", "1000"], "levels 0 to 999"),
     "no picture format": (["-o", "{tmp}/out.gif"], "'.gif'"),

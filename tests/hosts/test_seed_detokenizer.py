@@ -33,13 +33,24 @@ def pixels(pictures):
     return np.stack([np.asarray(picture, dtype=np.int16) for picture in pictures])
 
 
-def test_neighbours_change_nothing_and_a_seed_repeats(detokenizer, embeds):
-    seeds = [4, 5, 6, 7, 8]  # more than are drawn at once
+@pytest.mark.parametrize("together", [2, 32])
+def test_neighbours_change_nothing_and_a_seed_repeats(detokenizer, embeds, monkeypatch, together):
+    monkeypatch.setattr(module, "_MOST", together)
+    seeds = [4, 5, 6, 7, 8]
     together = pixels(detokenizer.draw(embeds, seeds, QUICK))
     alone = pixels([detokenizer.draw(embeds[i : i + 1], [seeds[i]], QUICK)[0] for i in range(5)])
     assert np.abs(together - alone).max() <= 1  # of 255: a float's rounding
     assert np.abs(together[0] - together[1]).max() > 5
     assert np.abs(pixels(detokenizer.draw(embeds[:1], [99], QUICK)) - alone[0]).max() > 5
+
+
+def test_large_pictures_are_drawn_few_at_a_time(detokenizer, embeds, monkeypatch):
+    counts = []
+    monkeypatch.setattr(detokenizer, "_draw", lambda part, seeds, how: counts.append(len(part)) or [])
+    for size, expected in ((768, [4, 1]), (1536, [1] * 5), (None, [5])):
+        counts.clear()
+        detokenizer.draw(embeds, [0] * 5, Drawing(size=size))
+        assert counts == expected
 
 
 def test_every_argument_counts(detokenizer, embeds):
@@ -79,6 +90,7 @@ def test_half_precision(folder, embeds):
         ({"size": 100}, "size is 100; it must be a positive multiple of 8"),
         ({"size": -8}, "size is -8"),
         ({"noise_level": -1}, "noise_level is -1"),
+        ({"candidates": 0}, "candidates is 0; it must be at least 1"),
         ({"guidance": float("nan")}, "guidance is nan"),
     ],
 )

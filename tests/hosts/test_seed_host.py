@@ -119,7 +119,7 @@ def test_codes_there_and_back(host, lens, cloud, picture):
         host.decode_codes(torch.tensor([[0, 1, 2, 3, 17]]))
     with pytest.raises(InputError, match=r"codes are \(B, 5\); got \(1, 4\)"):
         host.decode_codes(codes[:1, :4])
-    with pytest.raises(ConfigError, match=r"A picture is drawn with steps, guidance, size, noise_level: .*'stepps'"):
+    with pytest.raises(ConfigError, match=r"guidance, size, noise_level, candidates: .*'stepps'"):
         host.decode_codes(codes, stepps=3)
 
 
@@ -223,6 +223,19 @@ def test_pictures_drawn_do_not_depend_on_the_batch(host, picture):
         assert np.abs(pixels_of(alone.images[0]) - pixels_of(reply.images[0])).max() <= 1
 
 
+def test_of_several_candidates_the_one_that_reads_most_like_its_codes_is_kept(host, picture):
+    codes = torch.cat([host.encode_codes(picture), torch.tensor([[1, 2, 3, 4, 5]])])
+    kept = host.decode_codes(codes, seed=3, candidates=4)
+    normalised, embeds = host.detokenizer.normalised, host.model.tokenizer.image_embeds
+    for row, picture in zip(codes, kept):
+        drawn = [host.decode_codes(row[None], seed=3 + k * 1_000_003)[0] for k in range(4)]
+        read = torch.cat([normalised(embeds(host.encode_codes(one))) for one in drawn])
+        alike = torch.cosine_similarity(read, normalised(embeds(row[None])))
+        best = drawn[int(alike.argmax())]
+        assert np.abs(pixels_of(best) - pixels_of(picture)).max() <= 1
+        assert max(np.abs(pixels_of(one) - pixels_of(best)).max() for one in drawn) > 5
+
+
 def rigged(host, monkeypatch, text):
     """Let the language model write this."""
     ids = torch.tensor([host.words(text, add_special_tokens=False)["input_ids"]])
@@ -299,6 +312,7 @@ def test_one_clip_of_a_recording_is_read(host, tmp_path):
         ({"steps": 0}, ConfigError, "steps is 0; it must be at least 1"),
         ({"size": 100}, ConfigError, "size is 100; it must be a positive multiple of 8"),
         ({"noise_level": -2}, ConfigError, "noise_level is -2"),
+        ({"candidates": 0}, ConfigError, "candidates is 0; it must be at least 1"),
         ({"max_new_tokens": 4, "tempreature": 1.0}, ConfigError, "tempreature"),
         ({"num_beams": 2, "num_return_sequences": 2, "max_new_tokens": 4}, ConfigError, "2 replies to 1 requests"),
         ({"fuse": "before"}, LensPluginsError, "no place 'before'"),

@@ -25,7 +25,8 @@ __all__ = ["UNCLIP", "Detokenizer", "Drawing"]
 UNCLIP = "sd2-community/stable-diffusion-2-1-unclip"
 """A community mirror: stabilityai withdrew its stable-diffusion-2-1-unclip in late 2025."""
 
-_TOGETHER = 4  # pictures drawn at once: 768 px take about 3 GB each under guidance
+_TOGETHER = 4 * 768**2  # pixels drawn at once: 768 x 768 take about 3 GB under guidance
+_MOST = 32  # pictures drawn at once, however small
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Drawing(FrozenConfig):
     guidance: float = 10.0  # 1 or less: none, at half the cost
     size: int | None = None  # pixels of each side; None: what the pipeline was trained for
     noise_level: int = 0  # of the embedding; 0 still adds a little, which the seed decides
+    candidates: int = 1  # drawn of each picture; the host keeps the one in which it sees most of what was asked for
 
     def __post_init__(self) -> None:
         self._require(self.steps >= 1, f"steps is {self.steps}; it must be at least 1.")
@@ -44,6 +46,7 @@ class Drawing(FrozenConfig):
             self.size is None or (self.size > 0 and self.size % 8 == 0),
             f"size is {self.size}; it must be a positive multiple of 8 pixels.",
         )
+        self._require(self.candidates >= 1, f"candidates is {self.candidates}; it must be at least 1.")
         self._require(self.noise_level >= 0, f"noise_level is {self.noise_level}; it must be at least 0.")
 
 
@@ -121,6 +124,16 @@ class Detokenizer:
         """E, of the image embeddings it reads."""
         return int(self.pipeline.image_normalizer.mean.shape[-1])
 
+    @property
+    def size(self) -> int:
+        """Pixels of each side that the pipeline was trained for."""
+        return int(self.pipeline.unet.config.sample_size) * int(self.pipeline.vae_scale_factor)
+
+    def normalised(self, embeds: Tensor) -> Tensor:  # (B, E) -> (B, E)
+        """Image embeddings less their mean, by their deviation, as the pipeline knows both."""
+        normal = self.pipeline.image_normalizer
+        return normal.scale(embeds.to(normal.mean.device, normal.mean.dtype))
+
     def offload(self) -> None:
         """Keep on the accelerator only the part that computes.
 
@@ -137,7 +150,7 @@ class Detokenizer:
         Args:
             embeds: (B, E).
             seeds: B of them.
-            how: steps, guidance, size, noise.
+            how: steps, guidance, size, noise; `candidates` is the host's concern.
 
         Raises:
             DoesNotFit: embeddings of another width.
@@ -147,8 +160,9 @@ class Detokenizer:
         how = how or Drawing()
         self._check(embeds, seeds, how)
         pictures: list[Image.Image] = []
-        for start in range(0, len(embeds), _TOGETHER):
-            part = slice(start, start + _TOGETHER)
+        together = max(1, min(_MOST, _TOGETHER // (how.size or self.size) ** 2))
+        for start in range(0, len(embeds), together):
+            part = slice(start, start + together)
             pictures += self._draw(embeds[part].to(self.pipeline.unet.dtype), seeds[part], how)
         return pictures
 
