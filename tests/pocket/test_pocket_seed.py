@@ -1,6 +1,7 @@
 """The recipe of the pocket SEED-LLaMA, from random pictures to a host that draws: a step or two of every stage."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ TINY = Sizes(
     embedding=12,
     tokenizer_steps=12,
     tokenizer_batch=8,
-    autoencoder_widths=(8, 8, 8, 8),
+    autoencoder_width=4,
     latent_channels=4,
     autoencoder_steps=3,
     autoencoder_batch=2,
@@ -311,10 +312,29 @@ def test_words_come_back_as_they_were(host):
     assert host.words.decode(host.words(text, add_special_tokens=False)["input_ids"]) == text
 
 
+def test_the_autoencoder_starts_as_a_projection_on_components():
+    from lens_plugins.pocket.seed.autoencoder import FACTOR, new_autoencoder, start_from_components
+
+    g = torch.Generator().manual_seed(0)
+    patches = torch.randn(8 * 4 * 4, 6, generator=g) @ torch.randn(6, 3 * FACTOR**2, generator=g)
+    patches = patches / patches.abs().max()  # of six components, from -1 to 1
+    rgb = patches.reshape(8, 4, 4, 3, FACTOR, FACTOR).permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+    spread = torch.linalg.svdvals(patches - patches.mean(0)).pow(2)
+    for channels in (6, 3):
+        vae = new_autoencoder(replace(TINY, latent_channels=channels)).eval()
+        start_from_components(vae, rgb)
+        with torch.no_grad():
+            latents = vae.encode(rgb).latent
+            missed = (vae.decode(latents).sample - rgb).pow(2).mean() / rgb.var()
+        assert latents.shape == (8, channels, 4, 4)
+        assert missed.item() == pytest.approx((spread[channels:].sum() / spread.sum()).item(), abs=0.02)
+
+
 def test_defaults_fit_what_may_ship(tmp_path):
     """At default sizes, beside the ViT of 4.9 M parameters, in float16."""
+    from lens_plugins.pocket.seed.autoencoder import new_autoencoder
     from lens_plugins.pocket.seed.language import new_language_model
-    from lens_plugins.pocket.seed.unclip import new_autoencoder, new_unet
+    from lens_plugins.pocket.seed.unclip import new_unet
 
     sizes = Sizes()
     with torch.device("meta"):

@@ -27,11 +27,11 @@ class Sizes:
     tokenizer_batch: int = 128
     pixels: int = 64  # side of what is drawn; an eighth of it is the side of the latents
     latent_channels: int = 16
-    autoencoder_widths: tuple[int, ...] = (16, 32, 64, 128)
-    autoencoder_steps: int = 1200
+    autoencoder_width: int = 6  # of the first level; each of the other three has four times that before it
+    autoencoder_steps: int = 480
     autoencoder_batch: int = 32
     unet_widths: tuple[int, ...] = (128, 192)
-    unet_steps: int = 1500
+    unet_steps: int = 2400
     unet_batch: int = 64
     norm_groups: int = 8
     language_width: int = 320

@@ -19,6 +19,7 @@ from ..lenses import pocket_vit
 from ..packs import Pictures
 from ..teacher import text_features
 from ..vit import Labels
+from .autoencoder import new_autoencoder, train_autoencoder, write_latents
 from .build import write_host
 from .dialogue import Talk, corpus
 from .embedding import ImageEmbedding, Judge
@@ -26,7 +27,7 @@ from .language import LanguagePupil, new_language_model, new_words, train_langua
 from .scenes import Look, Scenes, things
 from .sizes import Places
 from .tokenizer import CodePupil, Codes, new_tokenizer, train_tokenizer, write_codes
-from .unclip import new_autoencoder, new_pipeline, new_unet, train_autoencoder, train_unet, write_latents
+from .unclip import new_pipeline, new_unet, train_unet
 
 __all__ = ["STAGES"]
 

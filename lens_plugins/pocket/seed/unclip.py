@@ -1,4 +1,4 @@
-"""How the pocket host draws: a small autoencoder and a small unCLIP diffusion in diffusers' own classes.
+"""How the pocket host draws: a small unCLIP diffusion in diffusers' own classes.
 
 Diffusion runs on the autoencoder's latents and learns from cached ones. Its condition is the image embedding of a
 scene's codes, most of the time, or the scene's own; more or less noisy, and absent one time in ten, for guidance.
@@ -7,7 +7,6 @@ scene's codes, most of the time, or the scene's own; more or less noisy, and abs
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,50 +19,21 @@ from torch import Tensor, nn
 from ..._optional import require
 from ...hosts.seed_llama.detokenizer import Detokenizer, Drawing
 from ..loop import Stage, run
+from .autoencoder import FACTOR
 from .embedding import ImageEmbedding, Judge
-from .scenes import Look, Scenes, at_size, features_of, resized
+from .scenes import Scenes
 from .sizes import Sizes
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, StableUnCLIPImg2ImgPipeline, UNet2DConditionModel
+    from diffusers import AutoencoderDC, StableUnCLIPImg2ImgPipeline, UNet2DConditionModel
 
-    from ...splice import FrozenViT
+__all__ = ["DRAWING", "new_pipeline", "new_unet", "train_unet"]
 
-__all__ = [
-    "DRAWING",
-    "new_autoencoder",
-    "new_pipeline",
-    "new_unet",
-    "train_autoencoder",
-    "train_unet",
-    "write_latents",
-]
-
-FACTOR = 8  # pixels of each side of a latent: what `Drawing.size` must be a multiple of
 DRAWING = {"steps": 20, "guidance": 4.0}
-KL = 1e-5
-SEEN = 1.0  # weight of what the ViT sees beside what pixels are
-SEEN_FROM = 0.6  # of the autoencoder's steps
 DROPPED = 0.1  # of the conditions
 OWN = 0.2  # of the conditions are the scene's own embedding
 _TEXT = 16  # width of the text encoder that the pipeline wants and the diffusion does not read
 _WORDS = 8  # length of its prompts
-
-
-def new_autoencoder(sizes: Sizes) -> AutoencoderKL:
-    """Pictures of `sizes.pixels` to latents of an eighth, of a few channels."""
-    diffusers = require("diffusers", extra="seed", purpose="Training what draws")
-    torch.manual_seed(13)
-    depth = len(sizes.autoencoder_widths)
-    return diffusers.AutoencoderKL(
-        block_out_channels=sizes.autoencoder_widths,
-        down_block_types=("DownEncoderBlock2D",) * depth,
-        up_block_types=("UpDecoderBlock2D",) * depth,
-        layers_per_block=1,
-        latent_channels=sizes.latent_channels,
-        norm_num_groups=sizes.norm_groups,
-        sample_size=sizes.pixels,
-    )
 
 
 def new_unet(sizes: Sizes) -> UNet2DConditionModel:
@@ -87,83 +57,6 @@ def new_unet(sizes: Sizes) -> UNet2DConditionModel:
         class_embed_type="projection",
         projection_class_embeddings_input_dim=2 * sizes.embedding,
     )
-
-
-def train_autoencoder(
-    vae: AutoencoderKL,
-    vit: FrozenViT,
-    scenes: Scenes,
-    held: tuple[Look, Sequence[str]],
-    judge: Judge,
-    sizes: Sizes,
-    folder: Path,
-) -> None:
-    """Train, or go on; leaves it rounded to float16, with the scale that gives latents unit variance.
-
-    From `SEEN_FROM` on the frozen ViT is to see in the result what it saw in the scene: pixels alone make blurs.
-    """
-    look, labels = held
-    centre = scenes.take(scenes.spread(512)).features.mean(0)  # (1 + N, D)
-
-    def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        numbers = scenes.draw(np.random.default_rng([53, step]), sizes.autoencoder_batch)
-        shown = scenes.take(numbers)
-        rgb = _signed(shown.rgb, sizes)
-        with torch.autocast("cpu", torch.bfloat16):
-            latent = vae.encode(rgb).latent_dist
-            noise = torch.randn(latent.mean.shape, generator=g)
-            found = vae.decode(latent.mean + latent.std * noise).sample
-        found = found.float()
-        apart = F.l1_loss(found, rgb)
-        edges = sum(F.l1_loss(found.diff(dim=d), rgb.diff(dim=d)) for d in (2, 3))
-        spread = latent.kl().mean()
-        total, numbers_logged = apart + edges + KL * spread, {"apart": apart, "edges": edges, "kl": spread}
-        if step >= SEEN_FROM * sizes.autoencoder_steps:
-            seen = features_of(vit, resized(found / 2 + 0.5, vit.image_size))
-            alike = F.cosine_similarity(seen - centre, shown.features - centre, dim=-1)  # (B, 1 + N)
-            numbers_logged["turned"] = turned = 1 - 0.5 * alike[:, 0].mean() - 0.5 * alike[:, 1:].mean()
-            total = total + SEEN * turned
-        return total, {name: value.item() for name, value in numbers_logged.items()}
-
-    def check(trained: Any) -> dict[str, float]:
-        rgb = _signed(look.rgb, sizes)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            found = trained.decode(trained.encode(rgb).latent_dist.mean).sample.float()
-        said = judge.of_pictures((found / 2 + 0.5).clamp(0, 1))
-        kept = judge.share(said, judge.of_tokens(look.features[:, 0]))
-        return {
-            "test_apart": F.l1_loss(found, rgb).item(),
-            "test_kept": kept,
-            "test_class": judge.share(said, labels),
-        }
-
-    stage = Stage(
-        steps=sizes.autoencoder_steps,
-        lr=1e-3,
-        warmup=50,
-        weight_decay=0.01,
-        average=0.98,
-        check_every=sizes.check_every,
-        seed=13,
-    )
-    vae.to(memory_format=torch.channels_last)
-    run(vae, loss, check, stage, folder)
-    vae.half().float().eval()
-    vae.register_to_config(scaling_factor=1 / float(_latents(vae, scenes, scenes.spread(512), sizes).std()))
-
-
-def write_latents(vae: AutoencoderKL, scenes: Scenes, sizes: Sizes, file: Path, batch: int = 64) -> np.ndarray:
-    """Latents of all scenes, of unit variance: (C, c, h, w) float16; made once, later calls read them."""
-    if not file.exists():
-        scale, made = vae.config.scaling_factor, []
-        for first in range(0, len(scenes), batch):
-            numbers = np.arange(first, min(first + batch, len(scenes)))
-            made.append((_latents(vae, scenes, numbers, sizes) * scale).half().numpy())
-        file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = file.with_suffix(".new.npy")
-        np.save(scratch, np.concatenate(made))
-        os.replace(scratch, file)
-    return np.load(file, allow_pickle=False)
 
 
 def train_unet(
@@ -247,7 +140,7 @@ def _predict(pipeline: Any, clean: Tensor, noise: Tensor, time: Tensor, conditio
         return pipeline.unet(noisy, time, encoder_hidden_states=words, class_labels=condition).sample.float()
 
 
-def new_pipeline(vae: AutoencoderKL, unet: UNet2DConditionModel, spread: Tensor, folder: Path) -> Any:
+def new_pipeline(vae: AutoencoderDC, unet: UNet2DConditionModel, spread: Tensor, folder: Path) -> Any:
     """diffusers' pipeline around both.
 
     Args:
@@ -302,18 +195,3 @@ def _clip_words(folder: Path) -> Any:
     (folder / "vocab.json").write_text(json.dumps(known), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
     return CLIPTokenizer.from_pretrained(folder, model_max_length=_WORDS)
-
-
-def _signed(rgb: Tensor, sizes: Sizes) -> Tensor:
-    """Pictures at the size that is drawn, from -1 to 1 as diffusers has them."""
-    return at_size(rgb, sizes.pixels) * 2 - 1
-
-
-@torch.no_grad()
-def _latents(vae: AutoencoderKL, scenes: Scenes, numbers: np.ndarray, sizes: Sizes) -> Tensor:
-    made = []
-    for first in range(0, len(numbers), 64):
-        rgb = _signed(scenes.take(numbers[first : first + 64]).rgb, sizes)
-        with torch.autocast("cpu", torch.bfloat16):
-            made.append(vae.encode(rgb).latent_dist.mean.float())
-    return torch.cat(made)
