@@ -79,7 +79,9 @@ def _eeg(vit: FrozenViT) -> Recipe:
 
 
 def _depth(vit: FrozenViT) -> Recipe:
-    return DepthConfig(vit.width, _patch(vit), vit.image_size), 0, 0
+    if vit.width >= LARGE:
+        return DepthConfig(vit.width, _patch(vit), vit.image_size), 0, 0
+    return DepthConfig(SMALL_TOKEN, _patch(vit), vit.image_size), 2, 1
 
 
 def _tactile(vit: FrozenViT) -> Recipe:

@@ -118,7 +118,7 @@ SENSE = Sense(
             "first",
             _VARIED,
             {
-                "steps": 600,
+                "steps": 1000,
                 "batch_size": 48,
                 "optimizer": "muon",
                 "lr": 2e-3,
