@@ -13,15 +13,17 @@ import lens_plugins as lp
 from lens_plugins.errors import InputError
 from lens_plugins.hosts.seed_llama.detokenizer import Detokenizer
 from lens_plugins.hosts.seed_llama.prompt import STYLES
+from lens_plugins.hosts.seed_llama.vocabulary import CODE
 from lens_plugins.pocket.dialogue import Exchange
 from lens_plugins.pocket.packs import Pictures
-from lens_plugins.pocket.seed import dialogue, edits, scenes, stages, tokenizer, unclip
+from lens_plugins.pocket.seed import dialogue, edits, language, scenes, stages, tokenizer, unclip
 from lens_plugins.pocket.seed.build import parts_digest
 from lens_plugins.pocket.seed.sizes import PACKS, Places, Sizes
 
 THINGS = ("chair", "lamp", "sofa")
 TINY = Sizes(
     groups=8,
+    more_groups=5,
     queries=4,
     codes=32,
     code_width=4,
@@ -191,17 +193,17 @@ def test_a_stage_that_lacks_another_says_which(tmp_path, places):
 def test_scenes_go_on_where_they_stopped(tmp_path, places, monkeypatch):
     pictures, vit = Pictures.open(places.packs), stages.pocket_vit(places.instructblip)
     whole = scenes.Scenes.make(pictures, vit, tmp_path / "whole", 4, batch=2)
-    drawn = scenes._draw
+    drawn = scenes.draw_scenes
 
     def cut(pictures, plan, groups):
         if groups[0] == 2:
             raise KeyboardInterrupt
         return drawn(pictures, plan, groups)
 
-    monkeypatch.setattr(scenes, "_draw", cut)
+    monkeypatch.setattr(scenes, "draw_scenes", cut)
     with pytest.raises(KeyboardInterrupt):
         scenes.Scenes.make(pictures, vit, tmp_path / "cut", 4, batch=2)
-    monkeypatch.setattr(scenes, "_draw", drawn)
+    monkeypatch.setattr(scenes, "draw_scenes", drawn)
     again = scenes.Scenes.make(pictures, vit, tmp_path / "cut", 4, batch=2)
     assert np.array_equal(whole.rgb, again.rgb)
     assert np.array_equal(whole.features, again.features)
@@ -289,7 +291,8 @@ def test_training_gives_the_diffusion_what_the_pipeline_gives_it(places):
 def test_sequences_are_what_the_host_asks(places, host):
     shown = stages._scenes(places)
     style = STYLES["vicuna"]
-    talk = dialogue.Talk(shown, stages._codes(places), style, Exchange(list(THINGS)), "</s>")
+    codes = stages._codes(places).codes
+    talk = dialogue.Talk(shown.pictures, shown.plan, codes, style, Exchange(list(THINGS)), "</s>")
     rng = np.random.default_rng(0)
     said = [talk.draw(rng) for _ in range(60)]
     assert all(one.prompt.startswith("USER: ") and one.prompt.endswith("\nASSISTANT:") for one in said)
@@ -305,6 +308,39 @@ def test_sequences_are_what_the_host_asks(places, host):
     assert len(ids) == TINY.queries + 3  # borders and end
     asked = host.place([host.look([Image.new("RGB", (112, 112))])], ["Make it red."])
     assert asked[0].startswith("<img><img_")
+
+
+def test_further_scenes_are_read_as_the_others_are(places, tmp_path):
+    """Of the same plan they have the same codes; behind it, partners are those of their own plan."""
+    shown = stages._scenes(places)
+    pupil = stages._code_pupil(places, texts, stages._tokenizer(places))
+    kept = stages._codes(places).codes
+    codes = tokenizer.more_codes(pupil, shown.pictures, shown.plan, tmp_path / "more.npy", batch=16)
+    assert codes.shape == kept.shape
+    assert (codes[0] == kept[0]).mean() > 0.9  # features were kept in half precision
+    assert (codes[1] != kept[0]).any()
+    more = scenes.Plan.draw(shown.pictures.rows, 5, seed=3)
+    both = shown.plan.joined(more)
+    assert len(both) == 13
+    assert (both.picture[both.partner[8:]] == more.picture[more.partner]).all()
+    assert (both.picture[both.partner[:8]] == shown.plan.picture[shown.plan.partner]).all()
+    assert both.edit(9, scenes.FIRST) == more.edit(1, scenes.FIRST)
+
+
+def test_rows_of_like_codes_begin_alike(places, host):
+    words = host.words
+    entries = torch.randn(TINY.codes, TINY.code_width, generator=torch.Generator().manual_seed(0))
+    entries[3] = entries[7]
+    model = language.new_language_model(words, TINY)
+    before = model.get_input_embeddings().weight.clone()
+    language.place_codes(model, words, entries)
+    rows = model.get_input_embeddings().weight
+    ids = words.convert_tokens_to_ids([CODE.format(code) for code in range(TINY.codes)])
+    assert torch.equal(rows[ids[3]], rows[ids[7]])
+    assert not torch.equal(rows[ids[3]], rows[ids[4]])
+    assert 0.5 < (rows[ids].std() / before.std()).item() < 2
+    others = [i for i in range(len(rows)) if i not in ids]
+    assert torch.equal(rows[others], before[others])
 
 
 def test_words_come_back_as_they_were(host):

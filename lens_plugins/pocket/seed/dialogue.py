@@ -5,9 +5,9 @@ Codes to text, text to codes, codes to codes: describe, draw, draw this again, c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,14 +15,14 @@ from ...hosts.seed_llama.prompt import COMPOSE, DESCRIBE, IMAGINE, PLACE, Prompt
 from ...hosts.seed_llama.vocabulary import BEGIN, CODE, END
 from ..data.classes import with_article
 from ..dialogue import CAPTION_PROMPTS, PAIR_PROMPTS, Exchange, all_texts
+from ..packs import Pictures
 from .edits import COLOURS, EDITS, INSTRUCTIONS, KINDS
-from .scenes import FIRST, PAIR, PLAIN, SCENES, SECOND, Scenes
-from .tokenizer import Codes
+from .scenes import FIRST, PAIR, PLAIN, SCENES, SECOND, Plan
 
 __all__ = ["Said", "Talk", "corpus"]
 
-SHARES = {"describe": 0.24, "draw": 0.16, "again": 0.22, "change": 0.22, "both": 0.16}
-LATE_SHARES = {"describe": 0.5, "draw": 0.15, "again": 0.08, "change": 0.15, "both": 0.12}  # copying is learnt soonest
+SHARES = {"describe": 0.32, "draw": 0.12, "again": 0.16, "change": 0.2, "both": 0.2}
+LATE_SHARES = {"describe": 0.4, "draw": 0.1, "again": 0.08, "change": 0.17, "both": 0.25}  # copying is learnt soonest
 DIM = 0.5  # share of shown pictures whose codes were read at a glimpse
 EARLIER = 0.3  # share of changes that follow a turn of the conversation
 
@@ -51,8 +51,9 @@ class Said(NamedTuple):
 class Talk:
     """Draws exchanges about the scenes."""
 
-    scenes: Scenes
-    codes: Codes
+    pictures: Pictures
+    plan: Plan
+    codes: np.ndarray  # (2, C, Q) of every scene of the plan, as it is and at a glimpse
     style: PromptStyle
     exchange: Exchange
     end: str  # the end-of-sequence token
@@ -61,13 +62,13 @@ class Talk:
         """One exchange; the kinds are mixed by `SHARES`, towards the end of training by `LATE_SHARES`."""
         shares = LATE_SHARES if late else SHARES
         kind = rng.choice(list(shares), p=list(shares.values()))
-        return _KINDS[kind](self, int(rng.integers(len(self.scenes.plan))), rng)
+        return _KINDS[kind](self, int(rng.integers(len(self.plan))), rng)
 
     def describe(self, group: int, rng: np.random.Generator) -> Said:
         scene = int(rng.choice(SCENES, p=(0.5, 0.15, 0.15, 0.2)))
         prompt, answer = str(rng.choice(DESCRIBE_PROMPTS)), self.caption(group, scene)
-        if scene == PLAIN and self.scenes.row(group)["caption"]:
-            prompt, answer = self.exchange.draw(self.scenes.row(group), rng)
+        if scene == PLAIN and self.row(group)["caption"]:
+            prompt, answer = self.exchange.draw(self.row(group), rng)
         if scene == PAIR:
             prompt = str(rng.choice((DESCRIBE, *PAIR_PROMPTS)))
         return self.ask(place_pictures(prompt, [self.shown(group, scene, rng)]), f"{self.style.lead}{answer}")
@@ -84,7 +85,7 @@ class Talk:
 
     def change(self, group: int, rng: np.random.Generator) -> Said:
         scene = int(rng.choice((FIRST, SECOND)))
-        asked = self.scenes.plan.edit(group, scene).instruction(rng)
+        asked = self.plan.edit(group, scene).instruction(rng)
         if rng.random() >= EARLIER:
             asked = place_pictures(asked, [self.shown(group, PLAIN, rng)])
             return self.ask(asked, self.picture(group, scene))
@@ -94,7 +95,7 @@ class Talk:
         return Said(self.style.render(asked, earlier), self.picture(group, scene) + self.end)
 
     def both(self, group: int, rng: np.random.Generator) -> Said:
-        shown = [self.shown(one, PLAIN, rng) for one in (group, int(self.scenes.plan.partner[group]))]
+        shown = [self.shown(one, PLAIN, rng) for one in (group, int(self.plan.partner[group]))]
         return self.ask(place_pictures(str(rng.choice(BOTH_PROMPTS)), shown), self.picture(group, PAIR))
 
     def ask(self, instruction: str, reply: str) -> Said:
@@ -107,12 +108,16 @@ class Talk:
         if scene == PLAIN:
             return with_article(thing)
         if scene == PAIR:
-            return f"{with_article(thing)} and {with_article(self.thing(int(self.scenes.plan.partner[group])))}"
-        return self.scenes.plan.edit(group, scene).caption(thing)
+            return f"{with_article(thing)} and {with_article(self.thing(int(self.plan.partner[group])))}"
+        return self.plan.edit(group, scene).caption(thing)
+
+    def row(self, group: int) -> dict[str, Any]:
+        """The index row of a group's picture."""
+        return self.pictures.rows[self.plan.picture[group]]
 
     def thing(self, group: int) -> str:
         """The plain name of what a group shows."""
-        row = self.scenes.row(group)
+        row = self.row(group)
         return row["class"] or row["name"]
 
     def shown(self, group: int, scene: int, rng: np.random.Generator) -> str:
@@ -121,7 +126,7 @@ class Talk:
 
     def picture(self, group: int, scene: int, reading: int = 0) -> str:
         """A picture as the language model reads and writes it."""
-        codes = self.codes.codes[reading, SCENES * group + scene]
+        codes = self.codes[reading, SCENES * group + scene]
         return BEGIN + "".join(CODE.format(code) for code in codes) + END
 
 
@@ -134,9 +139,8 @@ _KINDS: dict[str, Callable[[Talk, int, np.random.Generator], Said]] = {
 }
 
 
-def corpus(scenes: Scenes, style: PromptStyle) -> list[str]:
+def corpus(rows: Sequence[dict[str, Any]], style: PromptStyle) -> list[str]:
     """Every text that training can draw, codes left out: the vocabulary is made of it."""
-    rows = scenes.pictures.rows
     things = sorted({row["class"] or row["name"] for row in rows} - {None})
     changes = [
         text.format(EDITS[i].name) for kind, texts in INSTRUCTIONS.items() for text in texts for i in KINDS[kind]

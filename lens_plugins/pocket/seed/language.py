@@ -23,7 +23,7 @@ from .sizes import Sizes
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
-__all__ = ["LanguagePupil", "new_language_model", "new_words", "train_language"]
+__all__ = ["LanguagePupil", "new_language_model", "new_words", "place_codes", "train_language"]
 
 LATE = 0.75  # of the steps; then there is more to describe
 _POSITIONS = 1024
@@ -74,6 +74,16 @@ def new_language_model(words: Any, sizes: Sizes) -> LlamaForCausalLM:
     )
     torch.manual_seed(23)
     return LlamaForCausalLM(config)
+
+
+@torch.no_grad()
+def place_codes(model: LlamaForCausalLM, words: Any, entries: Tensor) -> None:
+    """Let the rows of codes begin as the codebook's entries (K, c) turned to the model's width: like codes are near."""
+    rows = model.get_input_embeddings().weight
+    ids = words.convert_tokens_to_ids([CODE.format(code) for code in range(len(entries))])
+    turn = torch.randn(entries.shape[1], rows.shape[1], generator=torch.Generator().manual_seed(29))
+    even = (entries - entries.mean(0)) / entries.std(0)
+    rows[ids] = model.config.initializer_range * even @ turn * entries.shape[1] ** -0.5
 
 
 class LanguagePupil(nn.Module):

@@ -32,6 +32,7 @@ __all__ = [
     "Plan",
     "Scenes",
     "at_size",
+    "draw_scenes",
     "features_of",
     "look_at",
     "resized",
@@ -52,9 +53,9 @@ class Plan:
     edits: np.ndarray  # (G, 2) places in `EDITS`, of different kinds
 
     @classmethod
-    def draw(cls, rows: Sequence[dict[str, Any]], groups: int) -> Plan:
+    def draw(cls, rows: Sequence[dict[str, Any]], groups: int, seed: int = 61) -> Plan:
         """The same plan for the same pictures; only named training pictures are in it."""
-        labels, rng = Labels.of(rows), np.random.default_rng(61)
+        labels, rng = Labels.of(rows), np.random.default_rng(seed)
         named = (labels.name_of[labels.train] != UNNAMED).numpy()
         weight = labels.weight * named
         picture = rng.choice(labels.train, groups, p=weight / weight.sum())
@@ -65,6 +66,11 @@ class Plan:
 
     def __len__(self) -> int:
         return len(self.picture)
+
+    def joined(self, other: Plan) -> Plan:
+        """The groups of both, those of `other` behind."""
+        pairs = ((self.picture, other.picture), (self.partner, other.partner + len(self)), (self.edits, other.edits))
+        return Plan(*map(np.concatenate, pairs))
 
     def edit(self, group: int, scene: int) -> Edit:
         """The edit that made scene FIRST or SECOND of a group."""
@@ -125,7 +131,7 @@ class Scenes:
             maps = {name: _opened(scratch / f"{name}.npy", *shape, new=start == 0) for name, shape in shapes.items()}
             for first in range(start, groups, batch):
                 last = min(first + batch, groups)
-                seen = look_at(vit, _draw(pictures, plan, np.arange(first, last)))
+                seen = look_at(vit, draw_scenes(pictures, plan, np.arange(first, last)))
                 rows = slice(SCENES * first, SCENES * last)
                 maps["rgb"][rows] = (seen.rgb * 255).round().byte().permute(0, 2, 3, 1).numpy()
                 maps["features"][rows] = seen.features.half().numpy()
@@ -171,7 +177,7 @@ def resized(rgb: Tensor, size: int) -> Tensor:
     return F.interpolate(rgb, size=(size, size), mode="bicubic", antialias=True, align_corners=False)
 
 
-def _draw(pictures: Pictures, plan: Plan, groups: np.ndarray) -> Tensor:
+def draw_scenes(pictures: Pictures, plan: Plan, groups: np.ndarray) -> Tensor:
     """All scenes of some groups: (SCENES · B, 3, S, S)."""
     g = torch.Generator().manual_seed(int(groups[0]))
     partners = plan.partner[groups]

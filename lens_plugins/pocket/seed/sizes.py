@@ -15,6 +15,7 @@ class Sizes:
     """Defaults fit two CPU cores, ten to twenty minutes a stage, and 80 MB in float16."""
 
     groups: int = 8192  # things shown, each in four scenes
+    more_groups: int = 12288  # that only the language model reads about
     queries: int = 16  # codes of a picture
     codes: int = 512
     code_width: int = 16
@@ -38,7 +39,7 @@ class Sizes:
     language_layers: int = 6
     language_heads: int = 5
     vocabulary: int = 2000  # words and pieces of words, codes not counted
-    language_steps: int = 800
+    language_steps: int = 1200
     language_batch: int = 48
     held_out: int = 125  # pictures that checks look at
     drawn: int = 48  # of them are drawn, which takes longer

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,10 +24,10 @@ from .autoencoder import new_autoencoder, train_autoencoder, write_latents
 from .build import write_host
 from .dialogue import Talk, corpus
 from .embedding import ImageEmbedding, Judge
-from .language import LanguagePupil, new_language_model, new_words, train_language
-from .scenes import Look, Scenes, things
+from .language import LanguagePupil, new_language_model, new_words, place_codes, train_language
+from .scenes import Look, Plan, Scenes, things
 from .sizes import Places
-from .tokenizer import CodePupil, Codes, new_tokenizer, train_tokenizer, write_codes
+from .tokenizer import CodePupil, Codes, more_codes, new_tokenizer, train_tokenizer, write_codes
 from .unclip import new_pipeline, new_unet, train_unet
 
 __all__ = ["STAGES"]
@@ -78,8 +79,13 @@ def make_language(places: Places, texts: Texts = text_features) -> None:
     scenes, tokenizer = _scenes(places), _tokenizer(places)
     words = _words(places, scenes)
     pupil = LanguagePupil(new_language_model(words, places.sizes))
-    names = Labels.of(scenes.pictures.rows).names
-    talk = Talk(scenes, _codes(places), STYLES["vicuna"], Exchange(names), words.eos_token)
+    place_codes(pupil.model, words, tokenizer.codebook.weight)
+    pictures = scenes.pictures
+    more = Plan.draw(pictures.rows, places.sizes.more_groups, seed=71)
+    read = more_codes(_code_pupil(places, texts, tokenizer), pictures, more, places.home / "more_codes.npy")
+    codes = np.concatenate([_codes(places).codes, read], 1)
+    exchange = Exchange(Labels.of(pictures.rows).names)
+    talk = Talk(pictures, scenes.plan.joined(more), codes, STYLES["vicuna"], exchange, words.eos_token)
     look, labels = _held(places, scenes)
     with torch.no_grad():
         held = (tokenizer.quantize(look.features), labels)
@@ -128,9 +134,9 @@ def _judge(places: Places, labels: Sequence[str], texts: Texts) -> Judge:
     return Judge(pocket_vit(places.instructblip), load_text_head(places.instructblip / HEAD_FILE), names, texts(names))
 
 
-def _code_pupil(places: Places, texts: Texts) -> CodePupil:
+def _code_pupil(places: Places, texts: Texts, tokenizer: SeedTokenizer | None = None) -> CodePupil:
     names = texts(Labels.of(Pictures.open(places.packs).rows).names)
-    tokenizer = new_tokenizer(places.instructblip, places.sizes)
+    tokenizer = tokenizer or new_tokenizer(places.instructblip, places.sizes)
     return CodePupil(tokenizer, _embedding(places), load_text_head(places.instructblip / HEAD_FILE), names)
 
 
@@ -164,7 +170,7 @@ def _words(places: Places, scenes: Scenes) -> Any:
     """The vocabulary: made once, so that ids cannot move between stages."""
     folder = places.home / "words"
     if not folder.is_dir():
-        new_words(corpus(scenes, STYLES["vicuna"]), places.sizes).save_pretrained(folder)
+        new_words(corpus(scenes.pictures.rows, STYLES["vicuna"]), places.sizes).save_pretrained(folder)
     return load_words(folder)
 
 

@@ -22,12 +22,13 @@ from ...hosts.seed_llama.config import SeedConfig
 from ...hosts.seed_llama.tokenizer import SeedTokenizer
 from ..build import read_tower
 from ..loop import Stage, run
+from ..packs import Pictures
 from ..vit import UNNAMED, Labels
 from .embedding import ImageEmbedding, Judge
-from .scenes import PAIR, SCENES, Look, Scenes
+from .scenes import PAIR, SCENES, Look, Plan, Scenes, draw_scenes, features_of
 from .sizes import Sizes
 
-__all__ = ["Codes", "CodePupil", "glimpse", "kmeans", "new_tokenizer", "train_tokenizer", "write_codes"]
+__all__ = ["Codes", "CodePupil", "glimpse", "kmeans", "more_codes", "new_tokenizer", "train_tokenizer", "write_codes"]
 
 FREE = 0.1  # of the steps, at the start, without a codebook
 REVIVED = 0.75  # of the steps; until then unused codes are put elsewhere
@@ -302,3 +303,22 @@ def write_codes(pupil: CodePupil, scenes: Scenes, folder: Path, batch: int = 256
         np.save(scratch / "embeds.npy", torch.cat(embeds).half().numpy())
         os.replace(scratch, folder)
     return Codes.open(folder)
+
+
+@torch.no_grad()
+def more_codes(pupil: CodePupil, pictures: Pictures, plan: Plan, file: Path, batch: int = 32) -> np.ndarray:
+    """Codes alone of further scenes, as they are and at a glimpse: (2, C, Q) int16; made once, later calls read them.
+
+    Pictures and features are not kept: the language model needs many more scenes than the other stages.
+    """
+    if not file.is_file():
+        clear, dim = [], []
+        for first in range(0, len(plan), batch):
+            rgb = draw_scenes(pictures, plan, np.arange(first, min(first + batch, len(plan))))
+            features = features_of(pupil.tokenizer.vit, rgb)
+            clear.append(pupil.nearest(pupil.vectors(features)))
+            dim.append(pupil.nearest(pupil.vectors(glimpse(features, torch.Generator().manual_seed(first)))))
+        scratch = file.with_suffix(".new.npy")
+        np.save(scratch, torch.stack([torch.cat(clear), torch.cat(dim)]).short().numpy())
+        os.replace(scratch, file)
+    return np.load(file, allow_pickle=False)
