@@ -62,6 +62,7 @@ format: $(READY_DEV) ## ruff: mend both
 bench: $(READY) ## every figure of the README, some minutes
 	$(VENV)/bin/lens-plugins bench lens
 	$(VENV)/bin/lens-plugins bench host
+	$(VENV)/bin/lens-plugins bench memory
 	$(VENV)/bin/lens-plugins bench pocket --all
 	$(VENV)/bin/lens-plugins bench seed
 	$(VENV)/bin/lens-plugins bench pocket-seed

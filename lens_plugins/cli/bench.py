@@ -1,4 +1,4 @@
-"""lens-plugins bench lens | host | pocket | seed | pocket-seed"""
+"""lens-plugins bench lens | host | memory | pocket | seed | pocket-seed"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["app", "host", "lens", "pocket", "pocket_seed", "seed"]
+__all__ = ["app", "host", "lens", "memory", "pocket", "pocket_seed", "seed"]
 
 app = typer.Typer(name="bench", no_args_is_help=True, help="Measure again what the documentation claims.")
 
@@ -51,6 +51,24 @@ def host(
     from ..bench.host import run
 
     typer.echo(run(host, lens, requests=requests, repeats=repeats, threads=threads))
+
+
+@app.command()
+def memory(
+    host: Annotated[str, typer.Option(metavar="ID", help="Which host stands there already.")] = "pocket-instructblip",
+    second: Annotated[
+        str, typer.Option(metavar="ID", help="A host of the same ViT, to be loaded beside it.")
+    ] = "pocket-seed-llama",
+) -> None:
+    """Weigh what the shipped lenses and a second host add to a process, with a ViT of its own and sharing.
+
+    \b
+    Example:
+      lens-plugins bench memory
+    """
+    from ..bench.memory import run
+
+    typer.echo(run(host, second))
 
 
 @app.command()

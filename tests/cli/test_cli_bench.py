@@ -1,6 +1,6 @@
 import pytest
 
-from lens_plugins.bench import host, lens, seed
+from lens_plugins.bench import host, lens, memory, seed
 
 CASES = {  # module: words, arguments of its `run`
     lens: ("lens --clouds 2 --points 512 --repeats 1 --threads 1", (2, 512, 1, 1), {}),
@@ -9,6 +9,7 @@ CASES = {  # module: words, arguments of its `run`
         ("h", "l"),
         {"requests": 3, "repeats": 1, "threads": 1},
     ),
+    memory: ("memory --host h --second s", ("h", "s"), {}),
     seed: ("seed --host h --repeats 1 --threads 1", ("h",), {"repeats": 1, "threads": 1}),
 }
 
