@@ -48,8 +48,8 @@ class Share:
 
     name: str
     right: float
-    kept: float | None = None  # the class that the judge gives the picture that was shown
-    likeness: float | None = None  # structural similarity to it
+    kept: float | None = None  # the class that the judge gives the input itself, right or wrong
+    likeness: float | None = None  # structural similarity to a picture of it
 
 
 def run(
@@ -79,7 +79,8 @@ def run(
         raise Unsupported(f"{drawing.name} makes no pictures; give a SEED-LLaMA host.")
     shown = open_heldout()
     shown = shown[:: max(1, len(shown) // (objects or len(shown)))][:objects]
-    drawing.plug(load_lens(lens))
+    for plugged in (drawing, judging):
+        plugged.plug(load_lens(lens))
     labels = sorted({one.label for one in shown})
     first = _drawn(drawing, judging, shown, labels, note)
     lines = [f"{len(shown)} held-out objects of {len(labels)} classes, one picture each; {hardware()}", ""]
@@ -106,9 +107,9 @@ def imagine(host: SeedLlamaHost, inputs: Sequence[Sequence[Any]], prompt: str | 
     return [reply.images[0] for reply in replies]
 
 
-def classes_of(judge: Host, pictures: Sequence[Image.Image], labels: Sequence[str]) -> list[str]:
-    """The zero-shot class of each picture."""
-    chunks = [list(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]
+def classes_of(judge: Host, inputs: Sequence[Any], labels: Sequence[str]) -> list[str]:
+    """The zero-shot class of each input."""
+    chunks = [list(inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)]
     return [answer[0]["label"] for chunk in chunks for answer in judge.classify(chunk, list(labels))]
 
 
@@ -145,29 +146,36 @@ def colour_of(picture: Image.Image, where: str, names: Sequence[str] = ASKED_COL
 def _drawn(
     host: SeedLlamaHost, judge: Host, objects: Sequence[HeldOut], labels: Sequence[str], note: Callable[[str], Any]
 ) -> list[Share]:
-    """Pictures and clouds, drawn from codes or by the language model; others' codes and a shuffled lens are chance."""
+    """Pictures and clouds, drawn from codes or by the language model; others' codes and a shuffled lens are chance.
+
+    A drawing of a cloud keeps its class if it is given that of the cloud; it is likened to the object's picture.
+    """
     pictures = [one.pictures[0] for one in objects]
     lens = host.lenses["point_cloud"]
     clouds = [_given(host, "point_cloud", one.cloud) for one in objects]
     truth = [one.label for one in objects]
-    own = classes_of(judge, pictures, labels)
+    own, of_clouds = (classes_of(judge, inputs, labels) for inputs in (pictures, clouds))
 
-    def score(name: str, drawn: Sequence[Image.Image], likeness: bool = True) -> Share:
+    def score(name: str, drawn: Sequence[Image.Image], own: Sequence[str] = own) -> Share:
         said = classes_of(judge, drawn, labels)
-        alike = float(np.mean([ssim(*pair) for pair in zip(drawn, pictures)])) if likeness else None
+        alike = float(np.mean([ssim(*pair) for pair in zip(drawn, pictures)]))
         row = Share(name, _same(said, truth), _same(said, own), alike)
         note(f"{name}: class right {row.right:.0%}, kept {row.kept:.0%}")
         return row
 
     codes, seen = (_codes(host, inputs) for inputs in (pictures, clouds))
-    rows = [Share("the pictures themselves (ceiling)", _same(own, truth), 1.0, 1.0)]
-    rows.append(score("picture, from its codes", host.decode_codes(codes)))
-    rows.append(score("picture, by the language model", imagine(host, [[one] for one in pictures])))
-    rows.append(score("picture, from another's codes (chance)", host.decode_codes(codes.roll(len(codes) // 2, 0))))
-    rows.append(score("point cloud, from its codes", host.decode_codes(seen)))
-    rows.append(score("point cloud, by the language model", imagine(host, [[one] for one in clouds])))
+    rows = [
+        Share("the pictures themselves (ceiling)", _same(own, truth), 1.0, 1.0),
+        score("picture, from its codes", host.decode_codes(codes)),
+        score("picture, by the language model", imagine(host, [[one] for one in pictures])),
+        score("picture, from another's codes (chance)", host.decode_codes(codes.roll(len(codes) // 2, 0))),
+        Share("the point clouds themselves (ceiling)", _same(of_clouds, truth), 1.0),
+        score("point cloud, from its codes", host.decode_codes(seen), of_clouds),
+        score("point cloud, by the language model", imagine(host, [[one] for one in clouds]), of_clouds),
+    ]
     host.plug(shuffled(lens))
-    rows.append(score("point cloud, shuffled lens, from its codes", host.decode_codes(_codes(host, clouds))))
+    lost = host.decode_codes(_codes(host, clouds))
+    rows.append(score("point cloud, shuffled lens, from its codes", lost, of_clouds))
     host.plug(lens)
     return rows
 

@@ -188,6 +188,8 @@ _VARIED = DepthAugment(
     drop=0.04,
 )
 
+_MUON = {"batch_size": 64, "optimizer": "muon", "weight_decay": 0.1}
+
 SENSE = Sense(
     modality="depth",
     pairs=pairs,
@@ -195,7 +197,8 @@ SENSE = Sense(
     open_heldout=open_heldout,
     pictures=held_out_pictures,
     runs=(
-        Run("first", _VARIED, {"steps": 450, "batch_size": 64, "optimizer": "muon", "lr": 2e-3, "weight_decay": 0.1}),
+        Run("first", _VARIED, {**_MUON, "steps": 450, "lr": 2e-3}),
+        Run("further", _VARIED, {**_MUON, "steps": 350, "lr": 1e-3}),
         close(_VARIED, steps=150, optimizer="muon", weight_decay=0.1),
     ),
     # true metres, whatever the map's width: 2.5 m become the mean disparity of the recipe
