@@ -15,6 +15,7 @@ DATA = Path(__file__).parent / "data"
 
 logging.disable_progress_bar()
 diffusers.utils.logging.disable_progress_bar()
+diffusers.utils.logging.set_verbosity_error()  # the pipeline's autoencoder is of a newer kind than it expects
 logging.set_verbosity_error()  # diffusers looks for torchvision, which nothing here needs
 files = sys.argv[1:] or [str(DATA / "chair.ply"), str(DATA / "lamp.jpg")]
 host = lp.load_host("pocket-seed-llama")  # draws 64 px; a SEED-LLaMA of your own draws as large as it was made for

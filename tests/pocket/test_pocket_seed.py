@@ -40,6 +40,7 @@ TINY = Sizes(
     autoencoder_batch=2,
     unet_widths=(8, 16),
     unet_steps=2,
+    unet_further=2,
     unet_batch=4,
     norm_groups=4,
     language_width=32,

@@ -33,6 +33,7 @@ class Sizes:
     autoencoder_batch: int = 32
     unet_widths: tuple[int, ...] = (128, 192)
     unet_steps: int = 2400
+    unet_further: int = 1600  # from there, at a lower rate
     unet_batch: int = 64
     norm_groups: int = 8
     language_width: int = 320

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DRAWING", "new_pipeline", "new_unet", "train_unet"]
 
-DRAWING = {"steps": 20, "guidance": 4.0}
+DRAWING = {"steps": 20, "guidance": 4.0, "candidates": 2}
 DROPPED = 0.1  # of the conditions
 OWN = 0.2  # of the conditions are the scene's own embedding
 _TEXT = 16  # width of the text encoder that the pipeline wants and the diffusion does not read
@@ -69,7 +70,7 @@ def train_unet(
     sizes: Sizes,
     folder: Path,
 ) -> None:
-    """Train the pipeline's U-Net, or go on; leaves it rounded to float16.
+    """Train the pipeline's U-Net in two runs, or go on; leaves it rounded to float16.
 
     Args:
         latents: (C, c, h, w) of unit variance, of all scenes.
@@ -79,8 +80,8 @@ def train_unet(
     """
     unet, levels = pipeline.unet, pipeline.scheduler.config.num_train_timesteps
 
-    def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        numbers = scenes.draw(np.random.default_rng([59, step]), sizes.unet_batch)
+    def loss(drawn: int, step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        numbers = scenes.draw(np.random.default_rng([drawn, step]), sizes.unet_batch)
         clean = torch.from_numpy(latents[numbers].astype(np.float32))
         noise = torch.randn(clean.shape, generator=g)
         time = torch.randint(levels, (len(clean),), generator=g)
@@ -91,17 +92,20 @@ def train_unet(
         missed = F.mse_loss(found, pipeline.scheduler.get_velocity(clean, noise, time))
         return missed, {"velocity": missed.item()}
 
-    stage = Stage(
-        steps=sizes.unet_steps,
-        lr=6e-4,
-        warmup=100,
-        weight_decay=0.01,
-        average=0.995,
-        check_every=sizes.check_every,
-        seed=17,
-    )
     unet.to(memory_format=torch.channels_last)
-    run(unet, loss, _check_drawings(pipeline, held), stage, folder)
+    check = _check_drawings(pipeline, held)
+    runs = (("first", sizes.unet_steps, 6e-4, (17, 59)), ("further", sizes.unet_further, 4e-4, (18, 60)))
+    for name, steps, rate, (seed, drawn) in runs:
+        stage = Stage(
+            steps=steps,
+            lr=rate,
+            warmup=100,
+            weight_decay=0.01,
+            average=0.995,
+            check_every=sizes.check_every,
+            seed=seed,
+        )
+        run(unet, partial(loss, drawn), check, stage, folder / name)
     unet.half().float().eval()
 
 
