@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from .._config import FrozenConfig
     from ..inputs.base import Source
     from .loading import LoadOptions
-    from .outline import Outline
     from .text_tower import HostTextTower
 
 __all__ = ["CodeHost", "Host", "PrefixHost", "check_fits"]
@@ -111,18 +110,6 @@ class Host(ABC):
     @abstractmethod
     def load(cls, source: str | Path, options: LoadOptions) -> Self:
         """Load from a folder or a hub id; `loading.load_host` has found that the kind is this one."""
-
-    @classmethod
-    def outline(cls, source: str | Path) -> Outline:
-        """Its parts by its configuration alone, for `inspect_host`.
-
-        Raises:
-            Unsupported: a kind of host that cannot tell them.
-            CheckpointError: the configuration cannot be read.
-        """
-        raise Unsupported(
-            f"{source} cannot be inspected before it is loaded: a {cls.__name__} does not tell its parts."
-        )
 
     @classmethod
     @abstractmethod

@@ -16,7 +16,7 @@ from ..errors import DoesNotFit, Unsupported
 from ..splice import digest
 from .base import Host, check_fits
 from .loading import FULL_PRECISION, LoadOptions, find_source, kind_of, load_dtype, load_host, read_json
-from .outline import Weights
+from .outline import OutlinedHost, Weights
 
 if TYPE_CHECKING:
     from ..lens.lens import Lens
@@ -114,7 +114,12 @@ def inspect_host(
     _refuse_lavis(str(source))
     found = find_source(source)
     kind = kind_of(found)
-    outline = resolve(kind.host).outline(found)
+    host = resolve(kind.host)
+    if not issubclass(host, OutlinedHost):
+        raise Unsupported(
+            f"{source} cannot be inspected before it is loaded: a host of kind {kind.name!r} tells no parts."
+        )
+    outline = host.outline(found)
     whole = replace(options, dtype=torch.float32, quantization=None)
     parts = [
         _part(name, module, whole if name in outline.full_precision else options)

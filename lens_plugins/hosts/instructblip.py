@@ -100,7 +100,7 @@ class Blip2Host(Host):
 
     @classmethod
     def outline(cls, source: str | Path) -> Outline:
-        """See `Host.outline`."""
+        """See `OutlinedHost`."""
         import transformers
 
         config = read_config(source)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from ..errors import CheckpointError
 
-__all__ = ["Outline", "Weights", "read_config"]
+__all__ = ["Outline", "OutlinedHost", "Weights", "read_config"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,20 @@ class Outline:
     weights: tuple[Weights, ...]
     full_precision: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class OutlinedHost(Protocol):
+    """A kind of host that tells its parts before it is loaded."""
+
+    @classmethod
+    def outline(cls, source: str | Path) -> Outline:
+        """By the configuration of a folder or hub id alone.
+
+        Raises:
+            CheckpointError: it cannot be read.
+        """
+        ...
 
 
 def read_config(source: str | Path) -> Any:

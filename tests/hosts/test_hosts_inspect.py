@@ -6,6 +6,7 @@ import torch
 from transformers import InstructBlipConfig, T5Config
 
 from lens_plugins import load_host
+from lens_plugins.catalog import HostKind
 from lens_plugins.errors import CheckpointError, ConfigError, Unsupported
 from lens_plugins.hosts import inspect as inspecting
 from lens_plugins.hosts import instructblip as instructblip_module
@@ -151,6 +152,12 @@ def test_traps_are_warned_of(host_folder, tmp_path, monkeypatch):
 def test_models_of_lavis_are_told_apart(name):
     with pytest.raises(Unsupported, match=r"is a model of LAVIS.*from_lavis"):
         inspect_host(name)
+
+
+def test_a_kind_that_tells_no_parts_is_refused(host_folder, monkeypatch):
+    monkeypatch.setattr(inspecting, "kind_of", lambda source: HostKind("mute", "lens_plugins.hosts.base:Host", ()))
+    with pytest.raises(Unsupported, match="a host of kind 'mute' tells no parts"):
+        inspect_host(host_folder("blip2-opt"))
 
 
 def test_wrong_sources_and_options(tmp_path):

@@ -159,7 +159,7 @@ class SeedLlamaHost(Host):
 
     @classmethod
     def outline(cls, source: str | Path) -> Outline:
-        """See `Host.outline`."""
+        """See `OutlinedHost`."""
         return outline(source)
 
     @classmethod
