@@ -23,9 +23,10 @@ def host():
     return loaded
 
 
-def test_host_and_lenses_are_small_together():
-    files = [file for file in WEIGHTS.rglob("*") if file.is_file() and WEIGHTS / "seed-llama" not in file.parents]
-    assert sum(file.stat().st_size for file in files) <= 60 * MEGABYTE
+@pytest.mark.parametrize("parts", [("instructblip", "lens-point-cloud"), ("lens-*",), ("heldout",)], ids="+".join)
+def test_what_ships_is_small(parts):
+    files = [file for part in parts for folder in WEIGHTS.glob(part) for file in folder.rglob("*") if file.is_file()]
+    assert 1 * MEGABYTE < sum(file.stat().st_size for file in files) <= 60 * MEGABYTE
 
 
 def test_the_host_is_the_one_that_was_frozen():
