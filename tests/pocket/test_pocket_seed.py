@@ -15,6 +15,7 @@ from lens_plugins.hosts.seed_llama.detokenizer import Detokenizer
 from lens_plugins.hosts.seed_llama.prompt import STYLES
 from lens_plugins.hosts.seed_llama.vocabulary import CODE
 from lens_plugins.pocket.dialogue import Exchange
+from lens_plugins.pocket.lenses import pocket_vit
 from lens_plugins.pocket.packs import Pictures
 from lens_plugins.pocket.seed import dialogue, edits, language, scenes, stages, tokenizer, unclip
 from lens_plugins.pocket.seed.build import parts_digest
@@ -41,6 +42,7 @@ TINY = Sizes(
     unet_widths=(8, 16),
     unet_steps=2,
     unet_further=2,
+    unet_close=2,
     unet_batch=4,
     norm_groups=4,
     language_width=32,
@@ -258,7 +260,7 @@ def test_dead_codes_are_revived(places):
 
 
 def test_the_schedule_arrives_at_what_the_diffusion_predicts(places, monkeypatch):
-    pipeline = stages._pipeline(places, stages._autoencoder(places))
+    pipeline = stages._pipeline(places, stages._autoencoder(places), stages._scenes(places))
     Detokenizer(pipeline)
     wanted = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)) + 3  # bright as a whole
     share = pipeline.scheduler.alphas_cumprod
@@ -277,16 +279,37 @@ def test_the_schedule_arrives_at_what_the_diffusion_predicts(places, monkeypatch
 
 
 def test_training_gives_the_diffusion_what_the_pipeline_gives_it(places):
-    pipeline = stages._pipeline(places, stages._autoencoder(places))
+    pipeline = stages._pipeline(places, stages._autoencoder(places), stages._scenes(places))
     embeds = torch.randn(64, TINY.embedding, generator=torch.Generator().manual_seed(0))
-    made = unclip._condition(pipeline, embeds, torch.Generator().manual_seed(0))
+    made, told = unclip._condition(pipeline, embeds, torch.Generator().manual_seed(0))
     asked = pipeline.noise_image_embeddings(embeds, 0, noise=torch.zeros_like(embeds))
     assert made.shape == asked.shape == (64, 2 * TINY.embedding)
     clear = (made[:, TINY.embedding :] == asked[:, TINY.embedding :]).all(1)  # level 0
     assert 20 <= clear.sum() <= 50
     apart = (made - asked)[clear, : TINY.embedding] / pipeline.image_normalizer.std
     assert apart.abs().max() < 0.2
-    assert 1 <= (made == 0).all(1).sum() <= 15  # absent
+    absent = (made == 0).all(1)
+    assert 1 <= absent.sum() <= 15
+    assert ((told == 0) == absent).all()
+
+
+def test_the_last_run_learns_from_what_the_vit_sees(places):
+    """A scene's own latents turn what is seen less than another's do, and the gradient arrives at the latents alone."""
+    shown, vae = stages._scenes(places), stages._autoencoder(places)
+    pipeline, vit = stages._pipeline(places, vae, shown), pocket_vit(places.instructblip)
+    look = shown.take(np.arange(4))
+    with torch.no_grad():
+        rgb = scenes.resized(look.rgb, TINY.pixels) * 2 - 1
+        latents = vae.encode(rgb).latent * vae.config.scaling_factor
+    latents.requires_grad_(True)
+    centre = look.features.mean(0)
+    own = unclip._turned(pipeline, vit, latents, look, centre)
+    other = unclip._turned(pipeline, vit, latents.roll(1, 0), look, centre)
+    assert own.shape == (4,)
+    assert own.mean() < other.mean()
+    own.sum().backward()
+    assert latents.grad.abs().amax((1, 2, 3)).min() > 0
+    assert all(p.grad is None for p in (*vae.parameters(), *vit.blocks.parameters()))
 
 
 def test_sequences_are_what_the_host_asks(places, host):

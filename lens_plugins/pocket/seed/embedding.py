@@ -1,11 +1,12 @@
 """The image embedding that codes stand for and unCLIP draws from, and who judges what was drawn.
 
-SEED's is CLIP's. Here it is a fixed linear map of what the frozen ViT makes of a picture (class token, mean patch) and
-of the picture itself shrunk to a few pixels: what it is, what it looks like, and how it is laid out.
+SEED's is CLIP's. Here it is a fixed linear map of what the frozen ViT makes of a picture (class token, the mean patch
+of each quarter) and of the picture itself shrunk to a few pixels: what it is, what is where, and how it is coloured.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,8 +18,9 @@ from .scenes import Look, Scenes, at_size, look_at
 
 __all__ = ["ImageEmbedding", "Judge"]
 
-THUMB = 6  # pixels of each side of the shrunken picture
-WEIGHTS = (1.0, 0.5, 0.5)  # of class token, mean patch, shrunken picture in the total variance
+THUMB = 8  # pixels of each side of the shrunken picture
+PARTED = 2  # parts of each side whose patches are averaged
+WEIGHTS = (1.0, 0.8, 0.5)  # of class token, mean patches, shrunken picture in the total variance
 
 
 class ImageEmbedding(nn.Module):
@@ -27,7 +29,7 @@ class ImageEmbedding(nn.Module):
     def __init__(self, width: int, size: int) -> None:
         """`width` is the ViT's, `size` is E."""
         super().__init__()
-        total = 2 * width + 3 * THUMB**2
+        total = width + PARTED**2 * width + 3 * THUMB**2
         self.vit_width = width
         self.register_buffer("centre", torch.zeros(total))
         self.register_buffer("spread", torch.ones(total))
@@ -49,7 +51,7 @@ class ImageEmbedding(nn.Module):
         raw = torch.cat([_parts(scenes.take(chunk)) for chunk in chunks])  # (n, total)
         made = cls(scenes.features.shape[2], size)
         width = made.vit_width
-        counts = (width, width, raw.shape[1] - 2 * width)
+        counts = (width, PARTED**2 * width, 3 * THUMB**2)
         weight = torch.cat([torch.full((n,), (w / n) ** 0.5) for n, w in zip(counts, WEIGHTS)])
         made.centre, made.spread = raw.mean(0), raw.std(0).clamp(min=1e-3) / weight
         even = (raw - made.centre) / made.spread
@@ -60,9 +62,12 @@ class ImageEmbedding(nn.Module):
 
 
 def _parts(look: Look) -> Tensor:  # -> (B, total)
-    """Class token, mean patch, shrunken picture."""
+    """Class token, mean patches, shrunken picture."""
+    patches = look.features[:, 1:].mT  # (B, D, N)
+    side = math.isqrt(patches.shape[2])
+    quarters = F.adaptive_avg_pool2d(patches.unflatten(2, (side, side)), PARTED).flatten(1)  # (B, D·4)
     thumb = F.adaptive_avg_pool2d(look.rgb, THUMB).flatten(1)
-    return torch.cat([look.features[:, 0], look.features[:, 1:].mean(1), thumb], 1)
+    return torch.cat([look.features[:, 0], quarters, thumb], 1)
 
 
 class Judge:

@@ -16,14 +16,14 @@ class Sizes:
 
     groups: int = 8192  # things shown, each in four scenes
     more_groups: int = 12288  # that only the language model reads about
-    queries: int = 16  # codes of a picture
-    codes: int = 512
+    queries: int = 32  # codes of a picture, as SEED-2 has
+    codes: int = 1024
     code_width: int = 16
     qformer_width: int = 256
     qformer_layers: int = 4
     decoder_layers: int = 3
     down: tuple[int, ...] = (64, 16)
-    embedding: int = 192  # of the image embedding
+    embedding: int = 384  # of the image embedding
     tokenizer_steps: int = 1300
     tokenizer_batch: int = 128
     pixels: int = 64  # side of what is drawn; an eighth of it is the side of the latents
@@ -32,8 +32,9 @@ class Sizes:
     autoencoder_steps: int = 480
     autoencoder_batch: int = 32
     unet_widths: tuple[int, ...] = (128, 192)
-    unet_steps: int = 2400
-    unet_further: int = 1600  # from there, at a lower rate
+    unet_steps: int = 4000
+    unet_further: int = 2000  # from there, with what codes hold
+    unet_close: int = 400  # from there, with the ViT looking on; each takes three times as long
     unet_batch: int = 64
     norm_groups: int = 8
     language_width: int = 320

@@ -64,13 +64,15 @@ def make_autoencoder(places: Places, texts: Texts = text_features) -> None:
 def make_unclip(places: Places, texts: Texts = text_features) -> None:
     """The diffusion from image embeddings to latents."""
     scenes, vae, tokenizer = _scenes(places), _autoencoder(places), _tokenizer(places)
-    look, labels = things(scenes.pictures, pocket_vit(places.instructblip), places.sizes.drawn)
-    held = (_embeds(tokenizer, look), labels, _judge(places, labels, texts))
+    vit = pocket_vit(places.instructblip)
+    look, labels = things(scenes.pictures, vit, places.sizes.drawn)
+    judge = _judge(places, labels, texts)
+    held = (_embeds(tokenizer, look), labels, judge.of_tokens(look.features[:, 0]), judge)
     latents = write_latents(vae, scenes, places.sizes, places.home / "latents.npy")
     embeds = _codes(places).embeds
-    pipeline = _pipeline(places, vae)
+    pipeline = _pipeline(places, vae, scenes)
     embedding, folder = _embedding(places), places.home / "unclip"
-    train_unet(pipeline, scenes, latents, embeds, embedding, held, places.sizes, folder)
+    train_unet(pipeline, vit, scenes, latents, embeds, embedding, held, places.sizes, folder)
     _keep(pipeline.unet, folder)
 
 
@@ -98,7 +100,7 @@ def make_build(places: Places, texts: Texts = text_features) -> None:
     scenes = _scenes(places)
     words = _words(places, scenes)
     model = _read(new_language_model(words, places.sizes), places.home / "language")
-    pipeline = _pipeline(places, _autoencoder(places))
+    pipeline = _pipeline(places, _autoencoder(places), scenes)
     _read(pipeline.unet, places.home / "unclip")
     write_host(places.host, _tokenizer(places), model, words, pipeline, scenes.pictures.rows)
 
@@ -155,8 +157,8 @@ def _autoencoder(places: Places) -> Any:
     return vae
 
 
-def _pipeline(places: Places, vae: Any) -> Any:
-    embeds = torch.from_numpy(_codes(places).embeds).float()
+def _pipeline(places: Places, vae: Any, scenes: Scenes) -> Any:
+    embeds = _embedding(places)(scenes.take(scenes.spread(4096)))
     spread = torch.stack([embeds.mean(0), embeds.std(0).clamp(min=1e-2)])
     return new_pipeline(vae, new_unet(places.sizes), spread.half().float(), places.home / "clip")
 

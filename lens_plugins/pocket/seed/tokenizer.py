@@ -200,7 +200,7 @@ def train_tokenizer(
         turned = _turned(pupil.frozen[0], embeds, look)
         parts = {"missed": missed, "turned": turned, "name": named, "commitment": held_by}
         numbers_logged |= {key: value.item() for key, value in parts.items()}
-        return missed + turned + 0.1 * named + 0.25 * held_by, numbers_logged
+        return missed + 2 * turned + 0.1 * named + 0.25 * held_by, numbers_logged
 
     stage = Stage(
         steps=sizes.tokenizer_steps,

@@ -1,13 +1,16 @@
 """How the pocket host draws: a small unCLIP diffusion in diffusers' own classes.
 
-Diffusion runs on the autoencoder's latents and learns from cached ones. Its condition is the image embedding of a
-scene's codes, most of the time, or the scene's own; more or less noisy, and absent one time in ten, for guidance.
+Diffusion runs on the autoencoder's latents and learns from cached ones. Its condition is an image embedding, more or
+less noisy, and absent one time in ten, for guidance. It learns in three runs: from the scenes' own embeddings, which are
+exact; then mostly from those of their codes, which are what it will be given; then, from the same, with the frozen ViT
+looking at what comes of it, since the noise that is missed says little of what a picture shows.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,17 +25,19 @@ from ...hosts.seed_llama.detokenizer import Detokenizer, Drawing
 from ..loop import Stage, run
 from .autoencoder import FACTOR
 from .embedding import ImageEmbedding, Judge
-from .scenes import Scenes
+from .scenes import Look, Scenes, features_of, resized
 from .sizes import Sizes
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderDC, StableUnCLIPImg2ImgPipeline, UNet2DConditionModel
 
+    from ...splice import FrozenViT
+
 __all__ = ["DRAWING", "new_pipeline", "new_unet", "train_unet"]
 
 DRAWING = {"steps": 20, "guidance": 4.0, "candidates": 2}
 DROPPED = 0.1  # of the conditions
-OWN = 0.2  # of the conditions are the scene's own embedding
+SEEN = 0.5  # weight, in the last run, of what the ViT sees
 _TEXT = 16  # width of the text encoder that the pipeline wants and the diffusion does not read
 _WORDS = 8  # length of its prompts
 
@@ -60,70 +65,114 @@ def new_unet(sizes: Sizes) -> UNet2DConditionModel:
     )
 
 
+@dataclass(frozen=True)
+class _Run:
+    """One schedule of the diffusion; the next begins where it ended."""
+
+    name: str
+    steps: int
+    batch: int
+    lr: float
+    seed: int
+    own: float  # share of conditions that are the scene's own embedding
+    seen: float = 0.0  # weight of what the ViT sees
+
+
+def _runs(sizes: Sizes) -> tuple[_Run, ...]:
+    return (
+        _Run("first", sizes.unet_steps, sizes.unet_batch, 6e-4, 17, own=1.0),
+        _Run("further", sizes.unet_further, sizes.unet_batch, 4e-4, 18, own=0.2),
+        _Run("close", sizes.unet_close, max(1, sizes.unet_batch // 2), 1e-4, 19, own=0.1, seen=SEEN),
+    )
+
+
 def train_unet(
     pipeline: StableUnCLIPImg2ImgPipeline,
+    vit: FrozenViT,
     scenes: Scenes,
     latents: np.ndarray,
     embeds: np.ndarray,
     embedding: ImageEmbedding,
-    held: tuple[Tensor, Sequence[str], Judge],
+    held: tuple[Tensor, Sequence[str], Sequence[str], Judge],
     sizes: Sizes,
     folder: Path,
 ) -> None:
-    """Train the pipeline's U-Net in two runs, or go on; leaves it rounded to float16.
+    """Train the pipeline's U-Net in three runs, or go on; leaves it rounded to float16.
 
     Args:
+        vit: looks at what is drawn in the last run.
         latents: (C, c, h, w) of unit variance, of all scenes.
         embeds: (C, E) of all scenes' codes.
         embedding: makes the scenes' own.
-        held: (B, E) of held-out pictures' codes, their classes, and who judges what is drawn of them.
+        held: (B, E) of held-out pictures' codes, their classes, those that the judge gives the pictures themselves, and
+            the judge, who looks at what is drawn of them.
     """
     unet, levels = pipeline.unet, pipeline.scheduler.config.num_train_timesteps
+    centre = scenes.take(scenes.spread(512)).features.mean(0)  # (1 + N, D)
 
-    def loss(drawn: int, step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        numbers = scenes.draw(np.random.default_rng([drawn, step]), sizes.unet_batch)
+    def loss(this: _Run, step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        numbers = scenes.draw(np.random.default_rng([42 + this.seed, step]), this.batch)
+        look = scenes.take(numbers)
         clean = torch.from_numpy(latents[numbers].astype(np.float32))
         noise = torch.randn(clean.shape, generator=g)
         time = torch.randint(levels, (len(clean),), generator=g)
         given = torch.from_numpy(embeds[numbers].astype(np.float32))
-        own = torch.rand(len(given), 1, generator=g) < OWN
-        given = torch.where(own, embedding(scenes.take(numbers)), given)
-        found = _predict(pipeline, clean, noise, time, _condition(pipeline, given, g))
+        own = torch.rand(len(given), 1, generator=g) < this.own
+        condition, told = _condition(pipeline, torch.where(own, embedding(look), given), g)
+        found, noisy = _predict(pipeline, clean, noise, time, condition)
         missed = F.mse_loss(found, pipeline.scheduler.get_velocity(clean, noise, time))
-        return missed, {"velocity": missed.item()}
+        if not this.seen:
+            return missed, {"velocity": missed.item()}
+        signal = pipeline.scheduler.alphas_cumprod[time].sqrt().view(-1, 1, 1, 1)
+        turned = _turned(pipeline, vit, signal * noisy - (1 - signal**2).sqrt() * found, look, centre)  # (B,)
+        weight = signal.flatten() * told  # out of pure noise, or told nothing, it can only draw a mean
+        seen = (weight * turned).mean()
+        return missed + this.seen * seen, {"velocity": missed.item(), "seen": seen.item()}
 
     unet.to(memory_format=torch.channels_last)
     check = _check_drawings(pipeline, held)
-    runs = (("first", sizes.unet_steps, 6e-4, (17, 59)), ("further", sizes.unet_further, 4e-4, (18, 60)))
-    for name, steps, rate, (seed, drawn) in runs:
+    for this in _runs(sizes):
         stage = Stage(
-            steps=steps,
-            lr=rate,
+            steps=this.steps,
+            lr=this.lr,
             warmup=100,
             weight_decay=0.01,
             average=0.995,
             check_every=sizes.check_every,
-            seed=seed,
+            seed=this.seed,
         )
-        run(unet, partial(loss, drawn), check, stage, folder / name)
+        run(unet, partial(loss, this), check, stage, folder / this.name)
     unet.half().float().eval()
 
 
-def _check_drawings(pipeline: StableUnCLIPImg2ImgPipeline, held: tuple[Tensor, Sequence[str], Judge]):
-    """Draw held-out pictures from their codes; how many keep their class, by the frozen ViT."""
-    embeds, labels, judge = held
+def _turned(pipeline: Any, vit: FrozenViT, latents: Tensor, look: Look, centre: Tensor) -> Tensor:  # -> (B,)
+    """How far what the ViT sees in latents has turned from what it saw in the scene, from the mean of all."""
+    vae = pipeline.vae
+    with torch.autocast("cpu", torch.bfloat16):
+        rgb = vae.decode(latents / vae.config.scaling_factor).sample
+    seen = features_of(vit, resized(rgb.float() / 2 + 0.5, vit.image_size))
+    alike = F.cosine_similarity(seen - centre, look.features - centre, dim=-1)  # (B, 1 + N)
+    return 1 - 0.5 * alike[:, 0] - 0.5 * alike[:, 1:].mean(1)
+
+
+def _check_drawings(pipeline: StableUnCLIPImg2ImgPipeline, held: tuple[Tensor, Sequence[str], Sequence[str], Judge]):
+    """Draw held-out pictures from their codes; how many have and how many keep their class, by the frozen ViT."""
+    embeds, labels, own, judge = held
 
     def check(_: nn.Module) -> dict[str, float]:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             drawn = Detokenizer(pipeline).draw(embeds, [0] * len(embeds), Drawing.from_dict(DRAWING))
         rgb = torch.stack([torch.from_numpy(np.asarray(p, np.float32) / 255).permute(2, 0, 1) for p in drawn])
-        return {"test_class": judge.share(judge.of_pictures(rgb), labels)}
+        said = judge.of_pictures(rgb)
+        return {"test_class": judge.share(said, labels), "test_kept": judge.share(said, own)}
 
     return check
 
 
-def _condition(pipeline: StableUnCLIPImg2ImgPipeline, embeds: Tensor, g: torch.Generator) -> Tensor:
-    """Noisy embeddings and how noisy, as the pipeline's `noise_image_embeddings` puts them; some absent: (B, 2E)."""
+def _condition(
+    pipeline: StableUnCLIPImg2ImgPipeline, embeds: Tensor, g: torch.Generator
+) -> tuple[Tensor, Tensor]:  # -> (B, 2E), (B,)
+    """Noisy embeddings and how noisy, as the pipeline's `noise_image_embeddings` puts them, and which are there."""
     from diffusers.models.embeddings import get_timestep_embedding
 
     schedule = pipeline.image_noising_scheduler
@@ -133,22 +182,24 @@ def _condition(pipeline: StableUnCLIPImg2ImgPipeline, embeds: Tensor, g: torch.G
     normal = pipeline.image_normalizer
     noisy = schedule.add_noise(normal.scale(embeds), torch.randn(embeds.shape, generator=g), level)
     known = get_timestep_embedding(level, embeds.shape[1], flip_sin_to_cos=True, downscale_freq_shift=0)
-    kept = torch.rand(len(embeds), 1, generator=g) >= DROPPED
-    return torch.cat([normal.unscale(noisy), known], 1).detach() * kept
+    told = torch.rand(len(embeds), 1, generator=g) >= DROPPED
+    return torch.cat([normal.unscale(noisy), known], 1).detach() * told, told.flatten().float()
 
 
-def _predict(pipeline: Any, clean: Tensor, noise: Tensor, time: Tensor, condition: Tensor) -> Tensor:
+def _predict(pipeline: Any, clean: Tensor, noise: Tensor, time: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+    """The velocity, and the noisy latents that it was found in."""
     noisy = pipeline.scheduler.add_noise(clean, noise, time)
     words = noisy.new_zeros(len(noisy), 1, _TEXT)  # no block reads them
     with torch.autocast("cpu", torch.bfloat16):
-        return pipeline.unet(noisy, time, encoder_hidden_states=words, class_labels=condition).sample.float()
+        found = pipeline.unet(noisy, time, encoder_hidden_states=words, class_labels=condition).sample
+    return found.float(), noisy
 
 
 def new_pipeline(vae: AutoencoderDC, unet: UNet2DConditionModel, spread: Tensor, folder: Path) -> Any:
     """diffusers' pipeline around both.
 
     Args:
-        spread: (2, E) mean and deviation of the image embeddings.
+        spread: (2, E) mean and deviation of image embeddings.
         folder: for the files of its text tokenizer.
     """
     from diffusers import DDIMScheduler, DDPMScheduler, StableUnCLIPImg2ImgPipeline
