@@ -1,9 +1,9 @@
 """How the pocket host draws: a small unCLIP diffusion in diffusers' own classes.
 
 Diffusion runs on the autoencoder's latents and learns from cached ones. Its condition is an image embedding, more or
-less noisy, and absent one time in ten, for guidance. It learns in three runs: from the scenes' own embeddings, which are
-exact; then mostly from those of their codes, which are what it will be given; then, from the same, with the frozen ViT
-looking at what comes of it, since the noise that is missed says little of what a picture shows.
+less noisy, and absent one time in ten, for guidance. It learns in three runs: from the scenes' own embeddings, which
+are exact; then mostly from those of their codes, which are what it will be given; then, from the same, with the frozen
+ViT looking at what comes of it, since the noise that is missed says little of what a picture shows.
 """
 
 from __future__ import annotations
