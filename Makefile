@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test test-slow test-gpu test-hub lint format bench pocket patch-lavis clean
+.PHONY: help install install-dev demo test test-slow test-gpu test-hub lint format bench figures pocket patch-lavis clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -66,6 +66,16 @@ bench: $(READY) ## every figure of the README, some minutes
 	$(VENV)/bin/lens-plugins bench pocket --all
 	$(VENV)/bin/lens-plugins bench seed
 	$(VENV)/bin/lens-plugins bench pocket-seed
+
+SAMPLES ?= demos/data
+FIGURES := README.md lens_plugins/pocket/RESULTS.md
+
+figures: $(READY_DEV) ## measure what ships and put tables, chart and grid where they are shown; half an hour
+	mkdir -p build
+	$(VENV)/bin/lens-plugins bench pocket --all --clouds $(SAMPLES) --chart lens_plugins/pocket/accuracy.png >build/pocket.md
+	$(VENV)/bin/lens-plugins bench pocket-seed --grid lens_plugins/pocket/imagined.png >build/pocket-seed.md
+	$(PY) -m lens_plugins.bench.publish $(FIGURES) <build/pocket.md
+	$(PY) -m lens_plugins.bench.publish $(FIGURES) <build/pocket-seed.md
 
 pocket: $(READY_DEV) ## train again what ships: hours on a CPU, resumable
 	$(INSTALL) --editable ".[dev,pocket]"

@@ -55,7 +55,7 @@ def pupil(work, lessons):
 
 
 def test_a_pair_goes_through_the_vit_together(lessons):
-    vit, made = lessons
+    _, made = lessons
     lesson = made.draw_joined(0, 3, 7, torch.Generator().manual_seed(0))
     patches = made.features.shape[1] - 1
     assert lesson.features.shape == (3, 1 + 2 * patches, made.features.shape[2])
