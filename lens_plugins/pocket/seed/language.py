@@ -127,7 +127,7 @@ def train_language(
     sizes: Sizes,
     folder: Path,
 ) -> None:
-    """Train, or go on; leaves the model rounded to float16.
+    """Train, or go on; leaves the model rounded to float16. Every other step is of descriptions alone, twice as many.
 
     `held` are codes (B, Q) of held-out pictures, and their classes.
     """
@@ -136,9 +136,14 @@ def train_language(
     def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([67, step])
         late = step >= LATE * sizes.language_steps
-        losses, ids = pupil.losses(words, [talk.draw(rng, late) for _ in range(sizes.language_batch)])
+        if step % 2:
+            said = [talk.draw(rng, late) for _ in range(sizes.language_batch)]
+        else:
+            said = [talk.draw_told(rng) for _ in range(2 * sizes.language_batch)]
+        losses, ids = pupil.losses(words, said)
         code = ids >= first_code
-        numbers = {"code": _mean(losses[code]), "text": _mean(losses[~code])}
+        parts = {"code": losses[code], "text": losses[~code]}
+        numbers = {name: part.mean().item() for name, part in parts.items() if len(part)}
         return losses.mean(), numbers
 
     stage = Stage(
@@ -154,10 +159,6 @@ def train_language(
     host = SeedLlamaHost(SeedLlama(tokenizer, pupil.model), words, name="the pocket SEED in training")
     run(pupil, loss, _check(host, held), stage, folder)
     pupil.half().float().eval()
-
-
-def _mean(losses: Tensor) -> float:
-    return losses.mean().item() if len(losses) else 0.0
 
 
 def _check(host: SeedLlamaHost, held: tuple[Tensor, Sequence[str]]):

@@ -24,7 +24,7 @@ class Sizes:
     decoder_layers: int = 3
     down: tuple[int, ...] = (64, 16)
     embedding: int = 384  # of the image embedding
-    tokenizer_steps: int = 1300
+    tokenizer_steps: int = 1600
     tokenizer_batch: int = 128
     pixels: int = 64  # side of what is drawn; an eighth of it is the side of the latents
     latent_channels: int = 16
@@ -41,7 +41,7 @@ class Sizes:
     language_layers: int = 6
     language_heads: int = 5
     vocabulary: int = 2000  # words and pieces of words, codes not counted
-    language_steps: int = 1200
+    language_steps: int = 2000
     language_batch: int = 48
     held_out: int = 125  # pictures that checks look at
     drawn: int = 48  # of them are drawn, which takes longer
