@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from .options import Clips, Fuse, GenerationOptions, HostOptions, Json, spelled_out
+from .options import Fuse, GenerationOptions, HostOptions, InputOptions, Json, spelled_out
 from .session import Session, file_names
 from .together import answer_together
 
@@ -20,9 +20,9 @@ def ask(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Of any modality; - reads names from stdin.")],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="In quotes.")],
     host: HostOptions,
+    reading: InputOptions,
     generation: GenerationOptions,
     fuse: Fuse = None,
-    clips: Clips = None,
     json: Json = False,
 ) -> None:
     """Answer a question about one file or several together.
@@ -34,4 +34,4 @@ def ask(
     """
     if os.path.isfile(question):
         raise InputError(f"The question comes last, in quotes; the last argument, {question}, is a file.")
-    answer_together(Session(host, clips), file_names(files), question, fuse=fuse, generation=generation, json=json)
+    answer_together(Session(host, reading), file_names(files), question, fuse=fuse, generation=generation, json=json)

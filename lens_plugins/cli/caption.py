@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import BatchSize, Clips, GenerationOptions, HostOptions, Json, Place, Prompt, spelled_out
+from .options import BatchSize, GenerationOptions, HostOptions, InputOptions, Json, Place, Prompt, spelled_out
 from .output import answer, one_line, print_json, progress
 from .session import Session, file_names
 from .together import answer_together
@@ -23,12 +23,12 @@ __all__ = ["caption"]
 def caption(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Of any modality; - reads names from stdin.")],
     host: HostOptions,
+    reading: InputOptions,
     generation: GenerationOptions,
     prompt: Prompt = None,
     fuse: Annotated[
         Place | None, typer.Option(help="One caption for all files together, which meet there, in place of one each.")
     ] = None,
-    clips: Clips = None,
     batch_size: BatchSize = 16,
     json: Json = False,
 ) -> None:
@@ -44,7 +44,7 @@ def caption(
       lens-plugins caption *.glb --json > captions.jsonl
     """
     names = file_names(files)
-    session = Session(host, clips)
+    session = Session(host, reading)
     if fuse is not None:
         answer_together(session, names, prompt, fuse=fuse, generation=generation, json=json)
         return

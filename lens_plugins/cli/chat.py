@@ -14,7 +14,7 @@ import typer
 
 from ..errors import InputError, LensPluginsError, Unsupported
 from .noise import quieten_diffusers
-from .options import Clips, Fuse, GenerationOptions, HostOptions, Place, spelled_out
+from .options import Fuse, GenerationOptions, HostOptions, InputOptions, Place, spelled_out
 from .output import complain
 from .session import Session
 
@@ -37,10 +37,10 @@ Anything else is a question."""
 @spelled_out
 def chat(
     host: HostOptions,
+    reading: InputOptions,
     generation: GenerationOptions,
     files: Annotated[list[str] | None, typer.Argument(metavar="FILE", help="What to look at first.")] = None,
     fuse: Fuse = None,
-    clips: Clips = None,
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", metavar="PICTURE", help="Where what a SEED-LLaMA draws is saved: a .png file."),
@@ -57,7 +57,7 @@ def chat(
       lens-plugins chat chair.ply
       lens-plugins chat chair.ply --host AILab-CVC/seed-llama-8b-sft -o drawn.png
     """
-    session, options, target = Session(host, clips), generation.given(), _target(output)
+    session, options, target = Session(host, reading), generation.given(), _target(output)
     inputs = [session.read(file) for file in files or ()]  # a broken file is found before the host is loaded
     if hasattr(session.host, "chat"):
         quieten_diffusers()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import BatchSize, Clips, Json, TextHostOptions, spelled_out
+from .options import BatchSize, InputOptions, Json, TextHostOptions, spelled_out
 from .output import print_json, progress
 from .session import Session, file_names
 
@@ -23,10 +23,10 @@ def classify(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Of any modality; - reads names from stdin.")],
     labels: Annotated[str, typer.Option(metavar="A,B,C", help="What they may be, with commas between.")],
     host: TextHostOptions,
+    reading: InputOptions,
     template: Annotated[
         str, typer.Option(metavar="TEXT", help="What a file is compared with; a label stands in place of {}.")
     ] = "{}",
-    clips: Clips = None,
     batch_size: BatchSize = 16,
     json: Json = False,
 ) -> None:
@@ -43,7 +43,7 @@ def classify(
     from ..hosts.retrieval import check_labels
 
     choices, names = check_labels(labels.split(",")), file_names(files)
-    session = Session(host, clips)
+    session = Session(host, reading)
     worst = 0
     for start in range(0, len(names), batch_size):
         inputs, code = session.read_each(names[start : start + batch_size])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ import typer
 from .._optional import require
 from ..errors import Unsupported
 from .noise import quieten_diffusers
-from .options import Clips, HostOptions, Json, Place, spelled_out
+from .options import HostOptions, InputOptions, Json, Place, spelled_out
 from .output import answer, print_json, progress
 from .session import Session, file_names
 
@@ -61,6 +61,7 @@ class DrawingOptions:
 def imagine(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Of any modality; - reads names from stdin.")],
     host: DrawingHost,
+    reading: InputOptions,
     drawing: DrawingOptions,
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="PICTURE", help="A .png, .jpg or .webp file.")
@@ -73,7 +74,6 @@ def imagine(
     fuse: Annotated[
         Place | None, typer.Option(help="Several files as one picture, met there; each its own where not given.")
     ] = None,
-    clips: Clips = None,
     json: Json = False,
 ) -> None:
     """Make a picture of a file of any modality, of a change to it, or of several files in one.
@@ -92,7 +92,7 @@ def imagine(
     target, options, names = check_target(output), drawing.given(), file_names(files)
     require("diffusers", extra="seed", purpose="Drawing pictures")  # missed now and not after minutes
     quieten_diffusers()
-    session = Session(host, clips or 1)
+    session = Session(host, replace(reading, clips=reading.clips or 1))
     session.check_host()
     inputs = [session.read(name) for name in names]
     artist = _artist(session)

@@ -15,10 +15,10 @@ from ..errors import ConfigError
 
 __all__ = [
     "BatchSize",
-    "Clips",
     "Fuse",
     "GenerationOptions",
     "HostOptions",
+    "InputOptions",
     "Json",
     "Overrides",
     "Place",
@@ -35,9 +35,6 @@ Prompt: TypeAlias = Annotated[str | None, typer.Option(help="What to ask; the ho
 Fuse: TypeAlias = Annotated[
     Place | None,
     typer.Option(help="Where inputs meet: before the ViT, the Q-Former or the language model; else as the host does."),
-]
-Clips: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, help="Clips to take of a recording; as the lens was trained where not given.")
 ]
 BatchSize: TypeAlias = Annotated[int, typer.Option(min=1, help="How many files go through the host together.")]
 Overrides: TypeAlias = Annotated[
@@ -103,6 +100,23 @@ class TextHostOptions(HostOptions):
     def loading(self) -> dict[str, Any]:
         """See `HostOptions.loading`."""
         return {**super().loading(), "text_tower": self.text_tower, "text_head": self.text_head}
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """What files do not say of themselves."""
+
+    clips: Annotated[
+        int | None, typer.Option(min=1, help="Clips to take of a recording; as the lens was trained where not given.")
+    ] = None
+    up: Annotated[
+        Literal["y", "z"] | None, typer.Option(help="Which axis of clouds and meshes points up; y where not given.")
+    ] = None
+
+    def settings(self, modality: str) -> dict[str, Any]:
+        """Those given for a modality, by the names of its lens's own."""
+        known = {"audio": {"clips": self.clips}, "point_cloud": {"up": self.up}}.get(modality, {})
+        return {name: value for name, value in known.items() if value is not None}
 
 
 @dataclass(frozen=True)

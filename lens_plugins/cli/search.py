@@ -12,7 +12,7 @@ import typer
 
 from ..catalog import find_modality, modalities, modality_of_suffix
 from ..errors import InputError
-from .options import BatchSize, Clips, Json, TextHostOptions, spelled_out
+from .options import BatchSize, InputOptions, Json, TextHostOptions, spelled_out
 from .output import print_json, progress
 from .session import Session
 
@@ -30,13 +30,13 @@ def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="A file of any modality, or a text in quotes.")],
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Whose files are ranked.")],
     host: TextHostOptions,
+    reading: InputOptions,
     top: Annotated[int, typer.Option(min=1, help="How many files to show.")] = 10,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders inside it too.")] = False,
     space: Annotated[
         Literal["vision", "text"] | None,
         typer.Option(help="Compare ViT features, or what the text head makes of them; text where the host has one."),
     ] = None,
-    clips: Clips = None,
     batch_size: BatchSize = 16,
     json: Json = False,
 ) -> None:
@@ -51,7 +51,7 @@ def search(
       lens-plugins search "a wooden chair" things
       lens-plugins search dog.wav things --recursive --top 5
     """
-    session = Session(host, clips)
+    session = Session(host, reading)
     text = _text(query)
     names = _names(session, folder, recursive, None if text else query)
     asked = text or session.read(query)

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..catalog import HOSTS, LENSES, find_host, find_modality, modality_of_suffix
 from ..errors import ConfigError, InputError, Unsupported
-from .options import HostOptions, pairs
+from .options import HostOptions, InputOptions, pairs
 from .output import complain, progress
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ class Session:
 
     Args:
         options: which host and lenses.
-        clips: how many clips to take of a recording; None: as the lens was trained.
+        reading: what files do not say of themselves; what is not given is as the lens was trained.
     """
 
-    def __init__(self, options: HostOptions, clips: int | None = None) -> None:
+    def __init__(self, options: HostOptions, reading: InputOptions | None = None) -> None:
         self._options = options
-        self._clips = clips
+        self._reading = reading or InputOptions()
         self._loading = options.loading()
         self._sources = lens_sources(options)
         self._lenses: dict[str, Lens] = {}
@@ -114,7 +114,7 @@ class Session:
                 raise Unsupported(self._no_lens(modality))
             from .. import load_lens
 
-            more: dict[str, Any] = {"clips": self._clips} if modality == "audio" and self._clips else {}
+            more = self._reading.settings(modality)
             with progress(f"loading the {modality} lens"):
                 self._lenses[modality] = load_lens(self._sources[modality], modality, dtype=self._options.dtype, **more)
         return self._lenses[modality]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Clips, Fuse, GenerationOptions, HostOptions, Json, spelled_out
+from .options import Fuse, GenerationOptions, HostOptions, InputOptions, Json, spelled_out
 from .session import Session, file_names
 from .together import answer_together
 
@@ -20,10 +20,10 @@ PROMPT = "Create a short story around the given visual contents."
 def story(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Of any modalities; - reads names from stdin.")],
     host: HostOptions,
+    reading: InputOptions,
     generation: GenerationOptions,
     prompt: Annotated[str, typer.Option(help="What to ask.")] = PROMPT,
     fuse: Fuse = None,
-    clips: Clips = None,
     json: Json = False,
 ) -> None:
     """Write one story around all files together.
@@ -33,4 +33,4 @@ def story(
       lens-plugins story piano.npy beach.jpg
       lens-plugins story dog.glb sea.flac beach.jpg --fuse llm --max-new-tokens 120
     """
-    answer_together(Session(host, clips), file_names(files), prompt, fuse=fuse, generation=generation, json=json)
+    answer_together(Session(host, reading), file_names(files), prompt, fuse=fuse, generation=generation, json=json)

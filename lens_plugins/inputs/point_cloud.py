@@ -19,17 +19,23 @@ from .scans import read_pcd, read_xyz
 __all__ = ["PointCloudSettings", "read"]
 
 _KEYS = ("points", "xyz", "pc", "point_cloud", "vertices", "arr_0")
+_UP = {"y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1))}  # which axes become x, y, z, and their signs
 _MAX_COLUMNS = 64  # a wider array is taken for a transposed one
 
 
 @dataclass(frozen=True)
 class PointCloudSettings(FrozenConfig):
-    """How many points are kept, and the seed of every random choice: the same file gives the same tensor."""
+    """How many points are kept, which axis is up, and the seed of every random choice.
+
+    The same file gives the same tensor. Lenses are trained on clouds whose y axis is up, as most meshes have it;
+    scanners and robots mostly write z up.
+    """
 
     max_points: int = 8192  # more are thinned out by farthest-point sampling
     mesh_points: int = 10_000  # taken from a mesh's surface, before that
     candidates: int = 100_000  # bigger clouds are first thinned out to these at random, which bounds the time
     seed: int = 0
+    up: str = "y"  # the file's axis that points up: "y" or "z"
 
     def __post_init__(self) -> None:
         for field in ("max_points", "mesh_points"):
@@ -40,13 +46,15 @@ class PointCloudSettings(FrozenConfig):
             f"candidates is {self.candidates}; it must be at least max_points, {self.max_points}.",
         )
         self._require(self.seed >= 0, f"seed is {self.seed}; it must be 0 or more.")
+        self._require(self.up in _UP, f"up is {self.up!r}; it must be {' or '.join(map(repr, _UP))}.")
 
 
 def read(source: Payload, settings: PointCloudSettings) -> ModalityInput:
     """A mesh, a scan or an array (P, ≥ 3) to points (P', 3) float32, mean at the origin, largest distance 1.
 
-    Columns after the third (colours, normals) are not used; axes stay as they are. A cloud of at most
-    `settings.max_points` keeps all its points, in a random order.
+    Columns after the third (colours, normals) are not used. Axes stay as they are, unless `settings.up` is "z": then
+    the cloud is turned by a quarter about x, so that y is up. A cloud of at most `settings.max_points` keeps all its
+    points, in a random order.
 
     Raises:
         InputError: not a file of its kind, values that are not finite, or no two distinct points.
@@ -54,7 +62,8 @@ def read(source: Payload, settings: PointCloudSettings) -> ModalityInput:
     path = source if isinstance(source, Path) else None
     name = str(path or "The point cloud")
     points = _load(source, settings, name)
-    chosen = _unit_ball(points[_choose(points, settings)], name)
+    axes, signs = _UP[settings.up]
+    chosen = _unit_ball(points[_choose(points, settings)], name)[:, axes] * signs
     return ModalityInput("point_cloud", torch.from_numpy(chosen.astype(np.float32)), str(path) if path else None)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from lens_plugins.catalog import LensRow
 from lens_plugins.cli import session as module
-from lens_plugins.cli.options import HostOptions
+from lens_plugins.cli.options import HostOptions, InputOptions
 from lens_plugins.cli.session import Session, check_device, file_names, lens_sources
 from lens_plugins.errors import CheckpointError, ConfigError, InputError, Unsupported
 
@@ -81,8 +81,22 @@ def test_clips_are_those_asked_for(small, tmp_path):
     small_lens("audio").save_pretrained(tmp_path / "audio")
     soundfile.write(tmp_path / "hum.wav", np.sin(np.arange(32000) / 9), 16000)
     options = HostOptions(lens=[f"audio={tmp_path / 'audio'}"])
-    shapes = [tuple(Session(options, clips).read(str(tmp_path / "hum.wav")).tensor.shape) for clips in (None, 1, 2)]
+    shapes = [
+        tuple(Session(options, InputOptions(clips=clips)).read(str(tmp_path / "hum.wav")).tensor.shape)
+        for clips in (None, 1, 2)
+    ]
     assert shapes == [(3, 24, 128), (24, 128), (2, 24, 128)]
+
+
+def test_clouds_are_turned_up_where_asked_for(small, options):
+    import numpy as np
+    import torch
+
+    cloud = np.load(small / "piano.npy")
+    np.save(small / "lying.npy", np.stack([cloud[:, 0], -cloud[:, 2], cloud[:, 1]], 1))
+    standing = Session(options).read(str(small / "piano.npy")).tensor
+    turned = Session(options, InputOptions(up="z")).read(str(small / "lying.npy")).tensor
+    torch.testing.assert_close(turned, standing)
 
 
 def test_each_is_read_and_the_rest_complained_about(options, small, capsys):

@@ -50,6 +50,14 @@ def test_exactly_8192_points_are_all_kept():
     assert ordered(read(points, "point_cloud").tensor) == pytest.approx(ordered(by_hand(points)), abs=1e-5)
 
 
+def test_z_up_is_turned_to_y_up_and_not_mirrored():
+    points = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]])
+    found = read(points, "point_cloud", PointCloudSettings(up="z")).tensor.numpy() * np.sqrt(3)
+    expected = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0], [-1, -1, 1]])  # what pointed along z points along y
+    assert ordered(found) == pytest.approx(ordered(expected), abs=1e-6)
+    assert found.shape == points.shape
+
+
 def test_colours_change_nothing():
     points = cloud(100)
     coloured = np.concatenate([points, np.full((100, 3), 255, np.float32)], 1)
@@ -140,6 +148,7 @@ def test_the_sample_clouds(samples):
         ("mesh_points", 0, "mesh_points is 0"),
         ("candidates", 8191, "candidates is 8191; it must be at least max_points, 8192"),
         ("seed", -1, "seed is -1"),
+        ("up", "x", "up is 'x'; it must be 'y' or 'z'"),
     ],
 )
 def test_settings_refuse(field, bad, said):
