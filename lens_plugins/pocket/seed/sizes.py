@@ -31,10 +31,10 @@ class Sizes:
     autoencoder_width: int = 6  # of the first level; each of the other three has four times that before it
     autoencoder_steps: int = 480
     autoencoder_batch: int = 32
-    unet_widths: tuple[int, ...] = (128, 192)
-    unet_steps: int = 4000
-    unet_further: int = 2000  # from there, with what codes hold
-    unet_close: int = 400  # from there, with the ViT looking on; each takes three times as long
+    unet_widths: tuple[int, ...] = (128, 192, 192)
+    unet_layers: tuple[int, ...] = (2, 2, 1)
+    unet_steps: int = 6000
+    unet_close: int = 900  # from there, with the ViT looking on
     unet_batch: int = 64
     norm_groups: int = 8
     language_width: int = 320
