@@ -206,7 +206,7 @@ HOSTS = (
         "pocket/weights/seed-llama",
         "Apache-2.0; data: pocket/weights/seed-llama/LICENCES.md",
         "a LLaMA of its own, 8 M parameters",
-        note="ships with the package: the same ViT, 16 codes of 512, draws 64 px",
+        note="ships with the package: the same ViT, 32 codes of 1024, draws 64 px",
     ),
     *(
         HostRow(f"Salesforce/instructblip-{llm}", "instructblip", f"Salesforce/instructblip-{llm}", licence, name)

@@ -38,7 +38,8 @@ __all__ = ["DRAWING", "new_pipeline", "new_unet", "train_unet"]
 DRAWING = {"steps": 20, "guidance": 4.0, "candidates": 2}
 DROPPED = 0.1  # of the conditions
 OWN = 0.2  # of the conditions are the scene's own embedding
-SEEN = 0.5  # weight, in the last run, of what the ViT sees
+SEEN = 1.0  # weight, in the last run, of what the ViT sees
+CLASS = 0.7  # of it: the class token; the rest is the patches'
 _TEXT = 16  # width of the text encoder that the pipeline wants and the diffusion does not read
 _WORDS = 8  # length of its prompts
 
@@ -86,7 +87,7 @@ class _Run:
 def _runs(sizes: Sizes) -> tuple[_Run, ...]:
     return (
         _Run("first", sizes.unet_steps, sizes.unet_batch, 6e-4, 17),
-        _Run("close", sizes.unet_close, max(1, sizes.unet_batch // 2), 2e-4, 18, seen=SEEN),
+        _Run("close", sizes.unet_close, max(1, sizes.unet_batch // 2), 4e-4, 18, seen=SEEN),
     )
 
 
@@ -119,7 +120,8 @@ def train_unet(
         look = scenes.take(numbers)
         clean = torch.from_numpy(latents[numbers].astype(np.float32))
         noise = torch.randn(clean.shape, generator=g)
-        time = torch.randint(levels, (len(clean),), generator=g)
+        time = torch.randint(levels, (2, len(clean)), generator=g)
+        time = time.amax(0) if this.seen else time[0]  # what a picture shows is settled early, in the noise
         given = torch.from_numpy(embeds[numbers].astype(np.float32))
         own = torch.rand(len(given), 1, generator=g) < OWN
         condition, told = _condition(pipeline, torch.where(own, embedding(look), given), g)
@@ -155,7 +157,7 @@ def _turned(pipeline: Any, vit: FrozenViT, latents: Tensor, look: Look, centre: 
         rgb = vae.decode(latents / vae.config.scaling_factor).sample
     seen = features_of(vit, resized(rgb.float() / 2 + 0.5, vit.image_size))
     alike = F.cosine_similarity(seen - centre, look.features - centre, dim=-1)  # (B, 1 + N)
-    return 1 - 0.5 * alike[:, 0] - 0.5 * alike[:, 1:].mean(1)
+    return 1 - CLASS * alike[:, 0] - (1 - CLASS) * alike[:, 1:].mean(1)
 
 
 def _check_drawings(pipeline: StableUnCLIPImg2ImgPipeline, held: tuple[Tensor, Sequence[str], Sequence[str], Judge]):
