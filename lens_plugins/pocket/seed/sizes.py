@@ -34,7 +34,7 @@ class Sizes:
     unet_widths: tuple[int, ...] = (128, 192, 192)
     unet_layers: tuple[int, ...] = (2, 2, 1)
     unet_steps: int = 6000
-    unet_close: int = 900  # from there, with the ViT looking on
+    unet_close: int = 2200  # from there, with the ViT looking on
     unet_batch: int = 64
     norm_groups: int = 8
     language_width: int = 320
@@ -42,7 +42,7 @@ class Sizes:
     language_heads: int = 5
     vocabulary: int = 2000  # words and pieces of words, codes not counted
     language_steps: int = 2000
-    language_batch: int = 48
+    language_batch: int = 24  # dialogues; of descriptions twice as many
     held_out: int = 125  # pictures that checks look at
     drawn: int = 48  # of them are drawn, which takes longer
     check_every: int = 200  # steps

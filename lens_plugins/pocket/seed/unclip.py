@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DRAWING", "new_pipeline", "new_unet", "train_unet"]
 
-DRAWING = {"steps": 20, "guidance": 4.0, "candidates": 2}
+DRAWING = {"steps": 20, "guidance": 3.0, "candidates": 2}
 DROPPED = 0.1  # of the conditions
 OWN = 0.2  # of the conditions are the scene's own embedding
 SEEN = 1.0  # weight, in the last run, of what the ViT sees
