@@ -64,7 +64,8 @@ def read(source: Payload, settings: PointCloudSettings) -> ModalityInput:
     points = _load(source, settings, name)
     axes, signs = _UP[settings.up]
     chosen = _unit_ball(points[_choose(points, settings)], name)[:, axes] * signs
-    return ModalityInput("point_cloud", torch.from_numpy(np.ascontiguousarray(chosen, np.float32)), str(path) if path else None)
+    chosen = np.ascontiguousarray(chosen, np.float32)
+    return ModalityInput("point_cloud", torch.from_numpy(chosen), str(path) if path else None)
 
 
 def _load(source: Payload, settings: PointCloudSettings, name: str) -> np.ndarray:  # -> (P, 3) float32 or float64
