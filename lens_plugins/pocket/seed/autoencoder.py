@@ -20,7 +20,7 @@ from torch import Tensor
 from ..._optional import require
 from ..loop import Stage, run
 from .embedding import Judge
-from .scenes import Look, Scenes, at_size, features_of, resized
+from .scenes import Look, Scenes, at_size, turned
 from .sizes import Sizes
 
 if TYPE_CHECKING:
@@ -142,11 +142,9 @@ def train_autoencoder(
         found = found.float()
         apart = F.l1_loss(found, rgb)
         edges = sum(F.l1_loss(found.diff(dim=d), rgb.diff(dim=d)) for d in (2, 3))
-        seen = features_of(vit, resized(found / 2 + 0.5, vit.image_size))
-        alike = F.cosine_similarity(seen - centre, shown.features - centre, dim=-1)  # (B, 1 + N)
-        turned = 1 - 0.5 * alike[:, 0].mean() - 0.5 * alike[:, 1:].mean()
-        logged = {"apart": apart, "edges": edges, "turned": turned}
-        return apart + edges + SEEN * turned, {name: value.item() for name, value in logged.items()}
+        seen = turned(vit, found / 2 + 0.5, shown, centre, share=0.5).mean()
+        logged = {"apart": apart, "edges": edges, "turned": seen}
+        return apart + edges + SEEN * seen, {name: value.item() for name, value in logged.items()}
 
     def check(trained: Any) -> dict[str, float]:
         rgb = _signed(look.rgb, sizes)

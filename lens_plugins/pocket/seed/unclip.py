@@ -25,7 +25,7 @@ from ...hosts.seed_llama.detokenizer import Detokenizer, Drawing
 from ..loop import Stage, run
 from .autoencoder import FACTOR
 from .embedding import ImageEmbedding, Judge
-from .scenes import Look, Scenes, features_of, resized
+from .scenes import Look, Scenes, turned
 from .sizes import Sizes
 
 if TYPE_CHECKING:
@@ -130,8 +130,8 @@ def train_unet(
         if not this.seen:
             return missed, {"velocity": missed.item()}
         signal = pipeline.scheduler.alphas_cumprod[time].sqrt().view(-1, 1, 1, 1)
-        turned = _turned(pipeline, vit, signal * noisy - (1 - signal**2).sqrt() * found, look, centre)  # (B,)
-        seen = (told * turned).mean()  # told nothing, it can only draw a mean
+        guess = signal * noisy - (1 - signal**2).sqrt() * found
+        seen = (told * _turned(pipeline, vit, guess, look, centre)).mean()  # told nothing, it can only draw a mean
         return missed + this.seen * seen, {"velocity": missed.item(), "seen": seen.item()}
 
     unet.to(memory_format=torch.channels_last)
@@ -151,13 +151,11 @@ def train_unet(
 
 
 def _turned(pipeline: Any, vit: FrozenViT, latents: Tensor, look: Look, centre: Tensor) -> Tensor:  # -> (B,)
-    """How far what the ViT sees in latents has turned from what it saw in the scene, from the mean of all."""
+    """As `scenes.turned`, of latents."""
     vae = pipeline.vae
     with torch.autocast("cpu", torch.bfloat16):
         rgb = vae.decode(latents / vae.config.scaling_factor).sample
-    seen = features_of(vit, resized(rgb.float() / 2 + 0.5, vit.image_size))
-    alike = F.cosine_similarity(seen - centre, look.features - centre, dim=-1)  # (B, 1 + N)
-    return 1 - CLASS * alike[:, 0] - (1 - CLASS) * alike[:, 1:].mean(1)
+    return turned(vit, rgb.float() / 2 + 0.5, look, centre, CLASS)
 
 
 def _check_drawings(pipeline: StableUnCLIPImg2ImgPipeline, held: tuple[Tensor, Sequence[str], Sequence[str], Judge]):
