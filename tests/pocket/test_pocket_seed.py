@@ -35,6 +35,8 @@ TINY = Sizes(
     embedding=12,
     tokenizer_steps=12,
     tokenizer_batch=8,
+    way_back_steps=2,
+    way_back_batch=8,
     autoencoder_width=4,
     latent_channels=4,
     autoencoder_steps=3,
@@ -52,7 +54,6 @@ TINY = Sizes(
     language_steps=3,
     language_batch=4,
     held_out=2,
-    drawn=2,
     check_every=6,
 )
 
@@ -193,6 +194,20 @@ def test_a_stage_that_lacks_another_says_which(tmp_path, places):
         stages.STAGES["tokenizer"](bare, texts)
 
 
+def test_the_way_back_leaves_codes_as_they_are(places):
+    pupil = stages._code_pupil(places, texts, stages._tokenizer(places))
+    shown, judge = stages._scenes(places), stages._judge(places, THINGS, texts)
+    held = stages._held(places, shown)
+    before = {name: tensor.clone() for name, tensor in pupil.tokenizer.state_dict().items()}
+    reading = stages._reading(places, texts, judge)
+    (places.home / "way_back" / "checkpoint.pt").unlink()
+    stages.train_way_back(pupil, stages._codes(places), reading, held, judge, TINY, places.home / "way_back")
+    after = pupil.tokenizer.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    assert all(name.startswith(("from_code.", "positions", "decoder.", "down.", "projection.")) for name in moved)
+
+
 def test_scenes_go_on_where_they_stopped(tmp_path, places, monkeypatch):
     pictures, vit = Pictures.open(places.packs), stages.pocket_vit(places.instructblip)
     whole = scenes.Scenes.make(pictures, vit, tmp_path / "whole", 4, batch=2)
@@ -293,23 +308,66 @@ def test_training_gives_the_diffusion_what_the_pipeline_gives_it(places):
     assert ((told == 0) == absent).all()
 
 
-def test_the_last_run_learns_from_what_the_vit_sees(places):
-    """A scene's own latents turn what is seen less than another's do, and the gradient arrives at the latents alone."""
+@pytest.fixture(scope="module")
+def drawing(places):
+    """The pipeline and who looks at what it draws."""
     shown, vae = stages._scenes(places), stages._autoencoder(places)
-    pipeline, vit = stages._pipeline(places, vae, shown), pocket_vit(places.instructblip)
-    look = shown.take(np.arange(4))
+    judge = stages._judge(places, THINGS, texts)
+    eye = unclip.Eye.of(pocket_vit(places.instructblip), shown, stages._reading(places, texts, judge))
+    return stages._pipeline(places, vae, shown), eye, shown.take(np.arange(4))
+
+
+def test_the_last_run_learns_from_what_the_vit_sees(drawing):
+    """A scene's own latents are nearer than another's, and the gradient arrives at the latents alone."""
+    pipeline, eye, look = drawing
+    vae = pipeline.vae
     with torch.no_grad():
         rgb = scenes.resized(look.rgb, TINY.pixels) * 2 - 1
         latents = vae.encode(rgb).latent * vae.config.scaling_factor
     latents.requires_grad_(True)
-    centre = look.features.mean(0)
-    own = unclip._turned(pipeline, vit, latents, look, centre)
-    other = unclip._turned(pipeline, vit, latents.roll(1, 0), look, centre)
-    assert own.shape == (4,)
-    assert own.mean() < other.mean()
-    own.sum().backward()
-    assert latents.grad.abs().amax((1, 2, 3)).min() > 0
-    assert all(p.grad is None for p in (*vae.parameters(), *vit.blocks.parameters()))
+    own = eye.apart(pipeline, latents, look)
+    other = eye.apart(pipeline, latents.roll(1, 0), look)
+    for near, far in zip(own, other):
+        assert near.shape == (4,)
+        assert near.mean() < far.mean()
+        (grad,) = torch.autograd.grad(near.sum(), latents, retain_graph=True)
+        assert grad.abs().amax((1, 2, 3)).min() > 0
+    assert all(p.grad is None for p in (*vae.parameters(), *eye.vit.blocks.parameters()))
+
+
+def test_drawings_under_way_are_the_samplers_own(drawing, monkeypatch):
+    """With a U-Net whose velocities lead to one picture, told, and to nothing, untold, guidance doubles the picture."""
+    pipeline, *_ = drawing
+    wanted = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    share = pipeline.scheduler.alphas_cumprod
+
+    def velocity(noisy, time, class_labels, **_):
+        a = share[time].view(-1, 1, 1, 1)
+        goal = torch.cat([wanted, torch.zeros_like(wanted)])
+        assert (class_labels[:3] == 1).all()
+        assert (class_labels[3:] == 0).all()
+        return type("Out", (), {"sample": (a.sqrt() * noisy - goal) / (1 - a).sqrt()})
+
+    monkeypatch.setattr(pipeline.unet, "forward", velocity)
+    noise = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1))
+    time = torch.tensor([0, 400, 990])
+    condition = torch.ones(3, 2 * TINY.embedding)
+    noisy = unclip._under_way(pipeline, noise, time, condition, torch.Generator().manual_seed(2))
+    signal, spread = unclip._shares(pipeline, time)
+    torch.testing.assert_close(noisy[0], unclip.GUIDANCE * wanted[0], atol=0.05, rtol=0.05)
+    rest = (noisy - signal * unclip.GUIDANCE * wanted) / spread
+    assert torch.nn.functional.cosine_similarity(rest[1:].flatten(1), noise[1:].flatten(1)).min() > 0.7
+
+
+def test_what_is_said_is_nearest_of_the_own_tokens():
+    g = torch.Generator().manual_seed(0)
+    head, names = torch.nn.Linear(6, 12), torch.nn.functional.normalize(torch.randn(9, 12, generator=g), dim=-1)
+    reading = stages.Reading(head, (names, 30.0), (names[:3], 40.0))
+    own = torch.randn(4, 6, generator=g)
+    assert reading.apart(own, own).abs().max() < 1e-5
+    assert (reading.apart(own + 0.1, own) < reading.apart(own.roll(1, 0), own)).all()
+    single = sum(stages.Reading(head, part).apart(own.roll(1, 0), own) for part in reading.lists)
+    torch.testing.assert_close(reading.apart(own.roll(1, 0), own), single)
 
 
 def test_sequences_are_what_the_host_asks(places, host):
@@ -338,11 +396,15 @@ def test_further_scenes_are_read_as_the_others_are(places, tmp_path):
     """Of the same plan they have the same codes; behind it, partners are those of their own plan."""
     shown = stages._scenes(places)
     pupil = stages._code_pupil(places, texts, stages._tokenizer(places))
-    kept = stages._codes(places).codes
-    codes = tokenizer.more_codes(pupil, shown.pictures, shown.plan, tmp_path / "more.npy", batch=16)
-    assert codes.shape == kept.shape
-    assert (codes[0] == kept[0]).mean() > 0.9  # features were kept in half precision
-    assert (codes[1] != kept[0]).any()
+    kept = stages._codes(places)
+    looks = stages.drawn_looks(shown.pictures, shown.plan, pupil.tokenizer.vit, batch=16)
+    again = stages.read_codes(pupil, looks, tmp_path / "more")
+    assert again.codes.shape == kept.codes.shape
+    assert (again.codes[0] == kept.codes[0]).mean() > 0.9  # features were kept in half precision
+    assert (again.codes[1] != kept.codes[0]).any()
+    np.testing.assert_allclose(again.wanted, kept.wanted, atol=0.02)
+    np.testing.assert_allclose(again.tokens, kept.tokens, atol=0.02)
+    assert len(kept.joined(again)) == 2 * len(kept) == kept.joined(again).codes.shape[1]
     more = scenes.Plan.draw(shown.pictures.rows, 5, seed=3)
     both = shown.plan.joined(more)
     assert len(both) == 13

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..._optional import require
 from ..loop import Stage, run
 from .embedding import Judge
-from .scenes import Look, Scenes, at_size, turned
+from .scenes import Look, Scenes, at_size, features_of, resized, turned
 from .sizes import Sizes
 
 if TYPE_CHECKING:
@@ -142,7 +142,8 @@ def train_autoencoder(
         found = found.float()
         apart = F.l1_loss(found, rgb)
         edges = sum(F.l1_loss(found.diff(dim=d), rgb.diff(dim=d)) for d in (2, 3))
-        seen = turned(vit, found / 2 + 0.5, shown, centre, share=0.5).mean()
+        features = features_of(vit, resized(found / 2 + 0.5, vit.image_size))
+        seen = turned(features, shown, centre, share=0.5).mean()
         logged = {"apart": apart, "edges": edges, "turned": seen}
         return apart + edges + SEEN * seen, {name: value.item() for name, value in logged.items()}
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...splice import FrozenViT
 from .scenes import Look, Scenes, at_size, look_at
 
-__all__ = ["ImageEmbedding", "Judge"]
+__all__ = ["ImageEmbedding", "Judge", "Reading"]
 
 THUMB = 8  # pixels of each side of the shrunken picture
 PARTED = 2  # parts of each side whose patches are averaged
@@ -89,3 +89,20 @@ class Judge:
     def share(self, said: Sequence[str], right: Sequence[str]) -> float:
         """How many are right."""
         return sum(a == b for a, b in zip(said, right)) / max(1, len(right))
+
+
+class Reading:
+    """What the ViT's text head says of class tokens: how near each name of some lists is."""
+
+    def __init__(self, head: nn.Linear, *lists: tuple[Tensor, float]) -> None:
+        """`lists` are unit sentence embeddings of names (T, 384), each with the scale of its cosines."""
+        self.head, self.lists = head, lists
+
+    def apart(self, found: Tensor, own: Tensor) -> Tensor:  # (B, D), (B, D) -> (B,)
+        """How far what it says of tokens is from what it says of their own: Kullback-Leibler, summed over lists."""
+        said, wanted = (F.normalize(self.head(tokens), dim=-1) for tokens in (found, own))
+        total = found.new_zeros(len(found))
+        for texts, scale in self.lists:
+            logs = [(scale * unit @ texts.T).log_softmax(-1) for unit in (said, wanted)]
+            total = total + F.kl_div(*logs, log_target=True, reduction="none").sum(-1)
+        return total

@@ -160,15 +160,14 @@ def features_of(vit: FrozenViT, rgb: Tensor) -> Tensor:  # -> (B, 1 + N, D)
         return vit.encode(vit.embed_image(normalise(rgb))).float()
 
 
-def turned(vit: FrozenViT, rgb: Tensor, look: Look, centre: Tensor, share: float) -> Tensor:  # -> (B,)
-    """How far what the ViT sees in pictures has turned from what it saw in a look, both from a mean of many.
+def turned(seen: Tensor, look: Look, centre: Tensor, share: float) -> Tensor:  # -> (B,)
+    """How far features have turned from those of a look, both from a mean of many.
 
     Args:
-        rgb: (B, 3, any, any) in [0, 1], with gradients.
+        seen: (B, 1 + N, D), with gradients.
         centre: (1 + N, D) the mean.
         share: of the class token; the rest is the patches'.
     """
-    seen = features_of(vit, resized(rgb, vit.image_size))
     alike = F.cosine_similarity(seen - centre, look.features - centre, dim=-1)  # (B, 1 + N)
     return 1 - share * alike[:, 0] - (1 - share) * alike[:, 1:].mean(1)
 

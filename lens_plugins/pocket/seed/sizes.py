@@ -15,7 +15,7 @@ class Sizes:
     """Defaults fit two CPU cores, ten to twenty minutes a stage, and 80 MB in float16."""
 
     groups: int = 8192  # things shown, each in four scenes
-    more_groups: int = 12288  # that only the language model reads about
+    more_groups: int = 12288  # of which only codes and embeddings are kept
     queries: int = 32  # codes of a picture, as SEED-2 has
     codes: int = 1024
     code_width: int = 16
@@ -26,6 +26,8 @@ class Sizes:
     embedding: int = 384  # of the image embedding
     tokenizer_steps: int = 1600
     tokenizer_batch: int = 128
+    way_back_steps: int = 1450  # of what leads from codes to embeddings alone
+    way_back_batch: int = 256
     pixels: int = 64  # side of what is drawn; an eighth of it is the side of the latents
     latent_channels: int = 16
     autoencoder_width: int = 6  # of the first level; each of the other three has four times that before it
@@ -44,7 +46,6 @@ class Sizes:
     language_steps: int = 2000
     language_batch: int = 24  # dialogues; of descriptions twice as many
     held_out: int = 125  # pictures that checks look at
-    drawn: int = 48  # of them are drawn, which takes longer
     check_every: int = 200  # steps
 
 

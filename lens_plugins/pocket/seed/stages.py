@@ -22,13 +22,14 @@ from ..teacher import text_features
 from ..vit import Labels
 from .autoencoder import new_autoencoder, train_autoencoder, write_latents
 from .build import write_host
+from .codes import Codes, drawn_looks, embeds_of, read_codes, scene_looks, train_way_back
 from .dialogue import Talk, corpus
-from .embedding import ImageEmbedding, Judge
+from .embedding import ImageEmbedding, Judge, Reading
 from .language import LanguagePupil, new_language_model, new_words, place_codes, train_language
 from .scenes import Look, Plan, Scenes, things
 from .sizes import Places
-from .tokenizer import CodePupil, Codes, more_codes, new_tokenizer, train_tokenizer, write_codes
-from .unclip import new_pipeline, new_unet, train_unet
+from .tokenizer import CodePupil, new_tokenizer, train_tokenizer
+from .unclip import Eye, Given, new_pipeline, new_unet, train_unet
 
 __all__ = ["STAGES"]
 
@@ -42,13 +43,17 @@ def make_features(places: Places, texts: Texts = text_features) -> None:
 
 
 def make_tokenizer(places: Places, texts: Texts = text_features) -> None:
-    """The causal Q-Former, its codebook and the way back; then the codes of all scenes."""
+    """The causal Q-Former and its codebook; the codes of all scenes; then the way back from them."""
     scenes, pupil = _scenes(places), _code_pupil(places, texts)
     look, labels = _held(places, scenes)
     judge = _judge(places, labels, texts)
     train_tokenizer(pupil, scenes, (look, labels), judge, places.sizes, places.home / "tokenizer")
+    known = read_codes(pupil, scene_looks(scenes), places.home / "codes")
+    further = drawn_looks(scenes.pictures, _more(places, scenes), pupil.tokenizer.vit)
+    known = known.joined(read_codes(pupil, further, places.home / "more_codes"))
+    reading = _reading(places, texts, judge)
+    train_way_back(pupil, known, reading, (look, labels), judge, places.sizes, places.home / "way_back")
     _keep(pupil.tokenizer, places.home / "tokenizer")
-    write_codes(pupil, scenes, places.home / "codes")
 
 
 def make_autoencoder(places: Places, texts: Texts = text_features) -> None:
@@ -64,15 +69,16 @@ def make_autoencoder(places: Places, texts: Texts = text_features) -> None:
 def make_unclip(places: Places, texts: Texts = text_features) -> None:
     """The diffusion from image embeddings to latents."""
     scenes, vae, tokenizer = _scenes(places), _autoencoder(places), _tokenizer(places)
-    vit = pocket_vit(places.instructblip)
-    look, labels = things(scenes.pictures, vit, places.sizes.drawn)
+    look, labels = _held(places, scenes)
     judge = _judge(places, labels, texts)
     held = (_embeds(tokenizer, look), labels, judge.of_tokens(look.features[:, 0]), judge)
     latents = write_latents(vae, scenes, places.sizes, places.home / "latents.npy")
-    embeds = _codes(places).embeds
+    embeds = embeds_of(tokenizer, _codes(places).codes[0])
     pipeline = _pipeline(places, vae, scenes)
-    embedding, folder = _embedding(places), places.home / "unclip"
-    train_unet(pipeline, vit, scenes, latents, embeds, embedding, held, places.sizes, folder)
+    given = Given(scenes, latents, embeds, _embedding(places))
+    eye = Eye.of(pocket_vit(places.instructblip), scenes, _reading(places, texts, judge))
+    folder = places.home / "unclip"
+    train_unet(pipeline, given, eye, held, places.sizes, folder)
     _keep(pipeline.unet, folder)
 
 
@@ -83,11 +89,9 @@ def make_language(places: Places, texts: Texts = text_features) -> None:
     pupil = LanguagePupil(new_language_model(words, places.sizes))
     place_codes(pupil.model, words, tokenizer.codebook.weight)
     pictures = scenes.pictures
-    more = Plan.draw(pictures.rows, places.sizes.more_groups, seed=71)
-    read = more_codes(_code_pupil(places, texts, tokenizer), pictures, more, places.home / "more_codes.npy")
-    codes = np.concatenate([_codes(places).codes, read], 1)
+    codes = np.concatenate([_codes(places).codes, _codes(places, "more_codes").codes], 1)
     exchange = Exchange(Labels.of(pictures.rows).names)
-    talk = Talk(pictures, scenes.plan.joined(more), codes, STYLES["vicuna"], exchange, words.eos_token)
+    talk = Talk(pictures, scenes.plan.joined(_more(places, scenes)), codes, STYLES["vicuna"], exchange, words.eos_token)
     look, labels = _held(places, scenes)
     with torch.no_grad():
         held = (tokenizer.quantize(look.features), labels)
@@ -147,8 +151,21 @@ def _tokenizer(places: Places) -> SeedTokenizer:
     return _read(made, places.home / "tokenizer").requires_grad_(False)
 
 
-def _codes(places: Places) -> Codes:
-    return Codes.open(places.home / "codes")
+def _codes(places: Places, name: str = "codes") -> Codes:
+    folder = places.home / name
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not there; run the stage 'tokenizer' first.")
+    return Codes.open(folder)
+
+
+def _more(places: Places, scenes: Scenes) -> Plan:
+    """Further scenes of the same pictures, of which only codes and embeddings are kept."""
+    return Plan.draw(scenes.pictures.rows, places.sizes.more_groups, seed=71)
+
+
+def _reading(places: Places, texts: Texts, judge: Judge) -> Reading:
+    names = texts(Labels.of(Pictures.open(places.packs).rows).names)
+    return Reading(judge.head, (names, 30.0), (judge.texts, 40.0))
 
 
 def _autoencoder(places: Places) -> Any:

@@ -8,9 +8,7 @@ and mean patch right, the patches apart from that hidden, shuffled or another pi
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +20,12 @@ from ...hosts.seed_llama.config import SeedConfig
 from ...hosts.seed_llama.tokenizer import SeedTokenizer
 from ..build import read_tower
 from ..loop import Stage, run
-from ..packs import Pictures
 from ..vit import UNNAMED, Labels
 from .embedding import ImageEmbedding, Judge
-from .scenes import PAIR, SCENES, Look, Plan, Scenes, draw_scenes, features_of
+from .scenes import PAIR, SCENES, Look, Scenes
 from .sizes import Sizes
 
-__all__ = ["Codes", "CodePupil", "glimpse", "kmeans", "more_codes", "new_tokenizer", "train_tokenizer", "write_codes"]
+__all__ = ["CodePupil", "check_codes", "glimpse", "kmeans", "new_tokenizer", "train_tokenizer", "turned_token"]
 
 FREE = 0.1  # of the steps, at the start, without a codebook
 REVIVED = 0.75  # of the steps; until then unused codes are put elsewhere
@@ -197,7 +194,7 @@ def train_tokenizer(
         embeds = pupil.embeds(entries)
         missed = F.mse_loss(embeds, pupil.frozen[0](look))
         named = _named(pupil.names(embeds), names[numbers])
-        turned = _turned(pupil.frozen[0], embeds, look)
+        turned = turned_token(pupil.frozen[0], embeds, look.features[:, 0])
         parts = {"missed": missed, "turned": turned, "name": named, "commitment": held_by}
         numbers_logged |= {key: value.item() for key, value in parts.items()}
         return missed + 2 * turned + 0.1 * named + 0.25 * held_by, numbers_logged
@@ -211,7 +208,7 @@ def train_tokenizer(
         check_every=sizes.check_every,
         seed=11,
     )
-    run(pupil, loss, _check(held, judge), stage, folder)
+    run(pupil, loss, lambda _: check_codes(pupil, held, judge), stage, folder)
     _settle(pupil, scenes, sizes)
     pupil.tokenizer.half().float()
     pupil.eval()
@@ -223,11 +220,10 @@ def _named(logits: Tensor, names: Tensor) -> Tensor:
     return total / (names != UNNAMED).sum().clamp(min=1)
 
 
-def _turned(embedding: ImageEmbedding, embeds: Tensor, look: Look) -> Tensor:
-    """How far the class token inside an embedding has turned from the picture's own, seen from the mean of all."""
+def turned_token(embedding: ImageEmbedding, embeds: Tensor, own: Tensor) -> Tensor:
+    """How far class tokens in embeddings (B, E) have turned from pictures' own (B, D), seen from the mean of all."""
     centre = embedding.centre[: embedding.vit_width]
-    found, own = embedding.class_token(embeds) - centre, look.features[:, 0] - centre
-    return 1 - F.cosine_similarity(found, own, dim=-1).mean()
+    return 1 - F.cosine_similarity(embedding.class_token(embeds) - centre, own - centre, dim=-1).mean()
 
 
 def _name_of(scenes: Scenes) -> Tensor:
@@ -238,26 +234,22 @@ def _name_of(scenes: Scenes) -> Tensor:
     return names.flatten()
 
 
-def _check(held: tuple[Look, Sequence[str]], judge: Judge):
+@torch.no_grad()
+def check_codes(pupil: CodePupil, held: tuple[Look, Sequence[str]], judge: Judge) -> dict[str, float]:
     """On held-out pictures: the part of the embedding that is missed, codes in use, and classes kept."""
-    look, labels = held
-
-    @torch.no_grad()
-    def check(pupil: CodePupil) -> dict[str, float]:
-        embedding = pupil.frozen[0]
-        wanted = embedding(look)
-        codes = pupil.nearest(pupil.vectors(look.features))
-        found = pupil.embeds(pupil.tokenizer.codebook(codes))
-        share = codes.flatten().bincount(minlength=pupil.tokenizer.codes) / codes.numel()
-        named = {key: judge.of_tokens(embedding.class_token(x)) for key, x in (("class", found), ("own", wanted))}
-        return {
-            "test_missed": float((found - wanted).pow(2).mean() / wanted.var(0).mean()),
-            "test_codes": float(torch.special.entr(share).sum().exp()),  # perplexity
-            "test_kept": judge.share(named["class"], judge.of_tokens(look.features[:, 0])),
-            **{f"test_{key}": judge.share(said, labels) for key, said in named.items()},
-        }
-
-    return check
+    (look, labels), embedding = held, pupil.frozen[0]
+    wanted = embedding(look)
+    codes = pupil.nearest(pupil.vectors(look.features))
+    found = pupil.embeds(pupil.tokenizer.codebook(codes))
+    share = codes.flatten().bincount(minlength=pupil.tokenizer.codes) / codes.numel()
+    named = {key: judge.of_tokens(embedding.class_token(x)) for key, x in (("class", found), ("own", wanted))}
+    return {
+        "test_missed": float((found - wanted).pow(2).mean() / wanted.var(0).mean()),
+        "test_turned": turned_token(embedding, found, look.features[:, 0]).item(),
+        "test_codes": float(torch.special.entr(share).sum().exp()),  # perplexity
+        "test_kept": judge.share(named["class"], judge.of_tokens(look.features[:, 0])),
+        **{f"test_{key}": judge.share(said, labels) for key, said in named.items()},
+    }
 
 
 @torch.no_grad()
@@ -272,53 +264,3 @@ def _settle(pupil: CodePupil, scenes: Scenes, sizes: Sizes, rounds: int = 2) -> 
         used = codes.bincount(minlength=sizes.codes)
         sums = torch.zeros_like(entries).index_add_(0, codes, vectors)
         entries.copy_(torch.where(used[:, None] > 0, sums / used.clamp(min=1)[:, None], entries))
-
-
-@dataclass(frozen=True)
-class Codes:
-    """Codes of every scene as it is and at a glimpse, and the image embeddings of the former."""
-
-    codes: np.ndarray  # (2, C, Q) int16
-    embeds: np.ndarray  # (C, E) float16
-
-    @classmethod
-    def open(cls, folder: Path) -> Codes:
-        return cls(*(np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("codes", "embeds")))
-
-
-@torch.no_grad()
-def write_codes(pupil: CodePupil, scenes: Scenes, folder: Path, batch: int = 256) -> Codes:
-    """Codes and embeddings of all scenes by the finished tokenizer; made once, later calls read them."""
-    if not folder.is_dir():
-        tokenizer, clear, dim, embeds = pupil.tokenizer, [], [], []
-        for first in range(0, len(scenes), batch):
-            features = scenes.take(np.arange(first, min(first + batch, len(scenes)))).features
-            clear.append(pupil.nearest(pupil.vectors(features)))
-            seen = glimpse(features, torch.Generator().manual_seed(first))
-            dim.append(pupil.nearest(pupil.vectors(seen)))
-            embeds.append(tokenizer.image_embeds(clear[-1]))
-        scratch = folder.with_suffix(".new")
-        scratch.mkdir(parents=True, exist_ok=True)
-        np.save(scratch / "codes.npy", torch.stack([torch.cat(clear), torch.cat(dim)]).short().numpy())
-        np.save(scratch / "embeds.npy", torch.cat(embeds).half().numpy())
-        os.replace(scratch, folder)
-    return Codes.open(folder)
-
-
-@torch.no_grad()
-def more_codes(pupil: CodePupil, pictures: Pictures, plan: Plan, file: Path, batch: int = 32) -> np.ndarray:
-    """Codes alone of further scenes, as they are and at a glimpse: (2, C, Q) int16; made once, later calls read them.
-
-    Pictures and features are not kept: the language model needs many more scenes than the other stages.
-    """
-    if not file.is_file():
-        clear, dim = [], []
-        for first in range(0, len(plan), batch):
-            rgb = draw_scenes(pictures, plan, np.arange(first, min(first + batch, len(plan))))
-            features = features_of(pupil.tokenizer.vit, rgb)
-            clear.append(pupil.nearest(pupil.vectors(features)))
-            dim.append(pupil.nearest(pupil.vectors(glimpse(features, torch.Generator().manual_seed(first)))))
-        scratch = file.with_suffix(".new.npy")
-        np.save(scratch, torch.stack([torch.cat(clear), torch.cat(dim)]).short().numpy())
-        os.replace(scratch, file)
-    return np.load(file, allow_pickle=False)

@@ -2,8 +2,11 @@
 
 Diffusion runs on the autoencoder's latents and learns from cached ones. Its condition is an image embedding, more or
 less noisy, and absent one time in ten, for guidance: mostly that of a scene's codes, which is what it will be given,
-else the scene's own. In the last run the frozen ViT looks at what comes of it, since the noise that is missed says
-little of what a picture shows.
+else the scene's own.
+
+In the last run it draws, from noise and under guidance as it will be used, and the frozen ViT looks at what comes of
+it: the noise that is missed says little of what a picture shows, and noisy latents of the scene itself tell the answer,
+which no drawing under way has.
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ from ..._optional import require
 from ...hosts.seed_llama.detokenizer import Detokenizer, Drawing
 from ..loop import Stage, run
 from .autoencoder import FACTOR
-from .embedding import ImageEmbedding, Judge
-from .scenes import Look, Scenes, turned
+from .embedding import ImageEmbedding, Judge, Reading
+from .scenes import Look, Scenes, features_of, resized, turned
 from .sizes import Sizes
 
 if TYPE_CHECKING:
@@ -33,13 +36,17 @@ if TYPE_CHECKING:
 
     from ...splice import FrozenViT
 
-__all__ = ["DRAWING", "new_pipeline", "new_unet", "train_unet"]
+__all__ = ["DRAWING", "Eye", "Given", "new_pipeline", "new_unet", "train_unet"]
 
-DRAWING = {"steps": 20, "guidance": 3.0, "candidates": 2}
+DRAWING = {"steps": 20, "guidance": 2.5, "candidates": 2}
 DROPPED = 0.1  # of the conditions
 OWN = 0.2  # of the conditions are the scene's own embedding
-SEEN = 1.0  # weight, in the last run, of what the ViT sees
-CLASS = 0.7  # of it: the class token; the rest is the patches'
+# In the last run:
+GUIDANCE = 2.0  # of what is drawn
+DRAWN = 0.75  # share of the latents that are of a drawing under way; the others are the scene's own, noisy
+VELOCITY = 0.5  # weight of latents beside what the ViT sees
+SAID = 0.15  # weight of what the ViT's text head says of it
+CLASS = 0.7  # share of the class token in how far features have turned; the rest is the patches'
 _TEXT = 16  # width of the text encoder that the pipeline wants and the diffusion does not read
 _WORDS = 8  # length of its prompts
 
@@ -81,23 +88,51 @@ class _Run:
     batch: int
     lr: float
     seed: int
-    seen: float = 0.0  # weight of what the ViT sees
+    close: bool = False  # the ViT looks at what is drawn
 
 
 def _runs(sizes: Sizes) -> tuple[_Run, ...]:
     return (
         _Run("first", sizes.unet_steps, sizes.unet_batch, 6e-4, 17),
-        _Run("close", sizes.unet_close, max(1, sizes.unet_batch // 2), 4e-4, 18, seen=SEEN),
+        _Run("close", sizes.unet_close, max(1, sizes.unet_batch // 2), 5e-4, 18, close=True),
     )
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the diffusion learns from; rows are those of the scenes."""
+
+    scenes: Scenes
+    latents: np.ndarray  # (C, c, h, w) of unit variance
+    embeds: np.ndarray  # (C, E) that their codes stand for
+    embedding: ImageEmbedding  # makes the scenes' own
+
+
+@dataclass(frozen=True)
+class Eye:
+    """The frozen ViT and its text head, as they look at what is drawn."""
+
+    vit: FrozenViT
+    centre: Tensor  # (1 + N, D), the mean of many scenes' features
+    reading: Reading
+
+    @classmethod
+    def of(cls, vit: FrozenViT, scenes: Scenes, reading: Reading) -> Eye:
+        return cls(vit, scenes.take(scenes.spread(512)).features.mean(0), reading)
+
+    def apart(self, pipeline: StableUnCLIPImg2ImgPipeline, latents: Tensor, look: Look) -> tuple[Tensor, Tensor]:
+        """How far features of what latents (B, c, h, w) show have turned from a look's, and what is said: (B,) each."""
+        vae = pipeline.vae
+        with torch.autocast("cpu", torch.bfloat16):
+            rgb = vae.decode(latents / vae.config.scaling_factor).sample
+        seen = features_of(self.vit, resized(rgb.float() / 2 + 0.5, self.vit.image_size))
+        return turned(seen, look, self.centre, CLASS), self.reading.apart(seen[:, 0], look.features[:, 0])
 
 
 def train_unet(
     pipeline: StableUnCLIPImg2ImgPipeline,
-    vit: FrozenViT,
-    scenes: Scenes,
-    latents: np.ndarray,
-    embeds: np.ndarray,
-    embedding: ImageEmbedding,
+    given: Given,
+    eye: Eye,
     held: tuple[Tensor, Sequence[str], Sequence[str], Judge],
     sizes: Sizes,
     folder: Path,
@@ -105,34 +140,41 @@ def train_unet(
     """Train the pipeline's U-Net in two runs, or go on; leaves it rounded to float16.
 
     Args:
-        vit: looks at what is drawn in the last run.
-        latents: (C, c, h, w) of unit variance, of all scenes.
-        embeds: (C, E) of all scenes' codes.
-        embedding: makes the scenes' own.
+        eye: looks at what is drawn in the last run.
         held: (B, E) of held-out pictures' codes, their classes, those that the judge gives the pictures themselves, and
             the judge, who looks at what is drawn of them.
     """
     unet, levels = pipeline.unet, pipeline.scheduler.config.num_train_timesteps
-    centre = scenes.take(scenes.spread(512)).features.mean(0)  # (1 + N, D)
 
     def loss(this: _Run, step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        numbers = scenes.draw(np.random.default_rng([42 + this.seed, step]), this.batch)
-        look = scenes.take(numbers)
-        clean = torch.from_numpy(latents[numbers].astype(np.float32))
+        numbers = given.scenes.draw(np.random.default_rng([42 + this.seed, step]), this.batch)
+        look = given.scenes.take(numbers)
+        clean = torch.from_numpy(given.latents[numbers].astype(np.float32))
         noise = torch.randn(clean.shape, generator=g)
         time = torch.randint(levels, (2, len(clean)), generator=g)
-        time = time.amax(0) if this.seen else time[0]  # what a picture shows is settled early, in the noise
-        given = torch.from_numpy(embeds[numbers].astype(np.float32))
-        own = torch.rand(len(given), 1, generator=g) < OWN
-        condition, told = _condition(pipeline, torch.where(own, embedding(look), given), g)
-        found, noisy = _predict(pipeline, clean, noise, time, condition)
-        missed = F.mse_loss(found, pipeline.scheduler.get_velocity(clean, noise, time))
-        if not this.seen:
+        time = time.amax(0) if this.close else time[0]  # what a picture shows is settled early, in the noise
+        embeds = torch.from_numpy(given.embeds[numbers].astype(np.float32))
+        own = torch.rand(len(embeds), 1, generator=g) < OWN
+        condition, told = _condition(pipeline, torch.where(own, given.embedding(look), embeds), g)
+        noisy = pipeline.scheduler.add_noise(clean, noise, time)
+        if not this.close:
+            missed = F.mse_loss(_predict(pipeline, noisy, time, condition), _velocity(pipeline, clean, noise, time))
             return missed, {"velocity": missed.item()}
-        signal = pipeline.scheduler.alphas_cumprod[time].sqrt().view(-1, 1, 1, 1)
-        guess = signal * noisy - (1 - signal**2).sqrt() * found
-        seen = (told * _turned(pipeline, vit, guess, look, centre)).mean()  # told nothing, it can only draw a mean
-        return missed + this.seen * seen, {"velocity": missed.item(), "seen": seen.item()}
+
+        drawn = round(DRAWN * len(clean))
+        under_way = _under_way(pipeline, noise[:drawn], time[:drawn], condition[:drawn], g)
+        guided = told.view(-1, 1, 1, 1) > 0  # told nothing, it can only draw a mean
+        noisy = torch.cat([torch.where(guided[:drawn], under_way, noisy[:drawn]), noisy[drawn:]])
+        found = _predict(pipeline, noisy, time, condition)
+        with torch.no_grad():
+            untold = _predict(pipeline, noisy, time, torch.zeros_like(condition))
+        missed = (_guess(pipeline, noisy, time, found) - clean).pow(2).mean((1, 2, 3))  # (B,)
+        off = (found - _velocity(pipeline, clean, noise, time)).pow(2).mean((1, 2, 3))
+        missed = torch.cat([missed[:drawn], off[drawn:]]).mean()  # of a drawing under way no velocity is right
+        guess = _guess(pipeline, noisy, time, untold + GUIDANCE * (found - untold))
+        seen, said = ((told * part).mean() for part in eye.apart(pipeline, guess, look))
+        parts = {"missed": missed, "seen": seen, "said": said}
+        return VELOCITY * missed + seen + SAID * said, {name: part.item() for name, part in parts.items()}
 
     unet.to(memory_format=torch.channels_last)
     check = _check_drawings(pipeline, held)
@@ -142,20 +184,12 @@ def train_unet(
             lr=this.lr,
             warmup=100,
             weight_decay=0.01,
-            average=0.995,
+            average=0.99,
             check_every=sizes.check_every,
             seed=this.seed,
         )
         run(unet, partial(loss, this), check, stage, folder / this.name)
     unet.half().float().eval()
-
-
-def _turned(pipeline: Any, vit: FrozenViT, latents: Tensor, look: Look, centre: Tensor) -> Tensor:  # -> (B,)
-    """As `scenes.turned`, of latents."""
-    vae = pipeline.vae
-    with torch.autocast("cpu", torch.bfloat16):
-        rgb = vae.decode(latents / vae.config.scaling_factor).sample
-    return turned(vit, rgb.float() / 2 + 0.5, look, centre, CLASS)
 
 
 def _check_drawings(pipeline: StableUnCLIPImg2ImgPipeline, held: tuple[Tensor, Sequence[str], Sequence[str], Judge]):
@@ -189,13 +223,43 @@ def _condition(
     return torch.cat([normal.unscale(noisy), known], 1).detach() * told, told.flatten().float()
 
 
-def _predict(pipeline: Any, clean: Tensor, noise: Tensor, time: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-    """The velocity, and the noisy latents that it was found in."""
-    noisy = pipeline.scheduler.add_noise(clean, noise, time)
+def _predict(pipeline: Any, noisy: Tensor, time: Tensor, condition: Tensor) -> Tensor:
+    """The velocity that the U-Net finds: (B, c, h, w)."""
     words = noisy.new_zeros(len(noisy), 1, _TEXT)  # no block reads them
     with torch.autocast("cpu", torch.bfloat16):
-        found = pipeline.unet(noisy, time, encoder_hidden_states=words, class_labels=condition).sample
-    return found.float(), noisy
+        return pipeline.unet(noisy, time, encoder_hidden_states=words, class_labels=condition).sample.float()
+
+
+def _velocity(pipeline: Any, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+    return pipeline.scheduler.get_velocity(clean, noise, time)
+
+
+def _shares(pipeline: Any, time: Tensor) -> tuple[Tensor, Tensor]:  # (B, 1, 1, 1) each
+    """Of the clean latents and of the noise in noisy ones."""
+    signal = pipeline.scheduler.alphas_cumprod[time].view(-1, 1, 1, 1)
+    return signal.sqrt(), (1 - signal).sqrt()
+
+
+def _guess(pipeline: Any, noisy: Tensor, time: Tensor, velocity: Tensor) -> Tensor:
+    """The clean latents that a velocity leads to."""
+    signal, spread = _shares(pipeline, time)
+    return signal * noisy - spread * velocity
+
+
+@torch.no_grad()
+def _under_way(pipeline: Any, noise: Tensor, time: Tensor, condition: Tensor, g: torch.Generator) -> Tensor:
+    """What a drawing has come to at a time: from pure noise, in two leaps of the sampler under guidance."""
+    start = torch.full_like(time, pipeline.scheduler.config.num_train_timesteps - 1)
+    between = time + ((start - time) * torch.rand(len(time), generator=g)).long()
+    noisy = pipeline.scheduler.add_noise(torch.zeros_like(noise), noise, start)
+    both = torch.cat([condition, torch.zeros_like(condition)])
+    for here, there in ((start, between), (between, time)):
+        found, untold = _predict(pipeline, noisy.repeat(2, 1, 1, 1), here.repeat(2), both).chunk(2)
+        velocity = untold + GUIDANCE * (found - untold)
+        signal, spread = _shares(pipeline, here)
+        left, more = _shares(pipeline, there)
+        noisy = left * (signal * noisy - spread * velocity) + more * (spread * noisy + signal * velocity)
+    return noisy
 
 
 def new_pipeline(vae: AutoencoderDC, unet: UNet2DConditionModel, spread: Tensor, folder: Path) -> Any:

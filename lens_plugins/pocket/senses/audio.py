@@ -32,8 +32,8 @@ PACKS = ("emoji", "stamps")  # whose pictures anchor the sounds, in this order
 SPARE = "clipart"  # whose names are less to be relied on: a "chicken" there may be a hamburger
 ENOUGH = 3  # pictures from the other packs that make those of SPARE needless
 VIEWS = 8  # pictures of a thing, at most
-CLIPS = 24  # training clips of a thing, at most
-FEWEST = 16  # rows of a thing in the manifest: the clips of one that has fewer stand there more than once
+CLIPS = 40  # training clips of a thing, at most
+FEWEST = 30  # rows of a thing in the manifest: the clips of one that has fewer stand there more than once
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ SENSE = Sense(
             "first",
             _VARIED,
             {
-                "steps": 500,
+                "steps": 1000,
                 "batch_size": 64,
                 "optimizer": "muon",
                 "lr": 2e-3,
