@@ -19,8 +19,9 @@ import lens_plugins as lp
 from lens_plugins.errors import CheckpointError, InputError
 from lens_plugins.inputs import read
 from lens_plugins.inputs.audio import AudioSettings
-from lens_plugins.pocket.data import sounds
-from lens_plugins.pocket.data.sounds import RATE, THINGS, Thing, Window
+from lens_plugins.pocket.data import sound_files, sound_sources, sounds
+from lens_plugins.pocket.data.sound_files import RATE
+from lens_plugins.pocket.data.sounds import THINGS, Thing, Window
 from lens_plugins.pocket.senses import audio
 from lens_plugins.train.manifest import read_manifest
 
@@ -87,7 +88,7 @@ def test_a_recording_comes_at_one_rate_and_level_without_its_silence(tmp_path):
     still = np.zeros(8000, np.float32)
     path = tmp_path / "usr/share/tuxpaint/stamps/animals/birds/crow.ogg"
     put(path, np.stack([np.concatenate([still, 0.1 * tone(1, rate=8000), still])] * 2, axis=1), 8000)
-    samples = sounds.read_sound("stamps:animals/birds/crow", {"stamps": tmp_path})
+    samples = sound_files.read_sound("stamps:animals/birds/crow", {"stamps": tmp_path})
     assert samples.dtype == np.float32
     assert len(samples) / RATE == pytest.approx(1, abs=0.1)
     assert np.abs(samples).max() == pytest.approx(0.9)
@@ -97,13 +98,13 @@ def test_what_holds_no_sound_is_refused(tmp_path):
     put(tmp_path / "usr/share/tuxpaint/stamps/giraffe.ogg", np.zeros(RATE, np.float32))
     (tmp_path / "usr/share/tuxpaint/stamps/broken.ogg").write_bytes(b"OggS nothing")
     with pytest.raises(InputError, match="giraffe has 16000 samples and no sound in them"):
-        sounds.read_sound("stamps:giraffe", {"stamps": tmp_path})
+        sound_files.read_sound("stamps:giraffe", {"stamps": tmp_path})
     for name in ("broken", "absent"):
         with pytest.raises(InputError, match=f"{name}.ogg cannot be read as a sound file"):
-            sounds.read_sound(f"stamps:{name}", {"stamps": tmp_path})
+            sound_files.read_sound(f"stamps:{name}", {"stamps": tmp_path})
     for name in ("radio:crow", "crow"):
         with pytest.raises(InputError, match=f"no recording '{name}'; sources are stamps, gcompris"):
-            sounds.read_sound(name, {})
+            sound_files.read_sound(name, {})
 
 
 def rcc(files, version=1):
@@ -129,11 +130,11 @@ def packed(content):
 def test_resource_files_are_read(tmp_path, version):
     path = tmp_path / "a.rcc"
     path.write_bytes(rcc({"ü.txt": (b"plain", 0), "b.txt": (packed(b"packed" * 9), 1)}, version))
-    assert sounds.rcc_files(path) == {"/ü.txt": b"plain", "/b.txt": b"packed" * 9}
+    assert sound_files.rcc_files(path) == {"/ü.txt": b"plain", "/b.txt": b"packed" * 9}
 
 
 def test_damaged_resource_files_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(sounds, "MAX_RESOURCE", 1000)
+    monkeypatch.setattr(sound_files, "MAX_RESOURCE", 1000)
     whole = rcc({"a.txt": (b"content", 0)})
     loop = bytearray(whole)
     loop[20:34] = struct.pack(">IHII", 0, 2, 1, 0)  # the root holds itself
@@ -149,7 +150,7 @@ def test_damaged_resource_files_are_refused(tmp_path, monkeypatch):
         path = tmp_path / f"{number}.rcc"
         path.write_bytes(data)
         with pytest.raises(InputError, match=message):
-            sounds.rcc_files(path)
+            sound_files.rcc_files(path)
 
 
 def test_a_sound_in_a_resource_file_is_found_by_its_end(tmp_path):
@@ -157,9 +158,10 @@ def test_a_sound_in_a_resource_file_is_found_by_its_end(tmp_path):
     folder = tmp_path / "usr/share/gcompris-qt/rcc"
     folder.mkdir(parents=True)
     (folder / "railroad.rcc").write_bytes(rcc({"resource/train.wav": (file.read_bytes(), 0)}))
-    assert len(sounds.read_sound("gcompris:railroad/train.wav", {"gcompris": tmp_path})) == pytest.approx(RATE, abs=400)
+    samples = sound_files.read_sound("gcompris:railroad/train.wav", {"gcompris": tmp_path})
+    assert len(samples) == pytest.approx(RATE, abs=400)
     with pytest.raises(InputError, match=r"railroad.rcc holds 0 files that end in /resource/bus.wav"):
-        sounds.read_sound("gcompris:railroad/bus.wav", {"gcompris": tmp_path})
+        sound_files.read_sound("gcompris:railroad/bus.wav", {"gcompris": tmp_path})
 
 
 def patch(notes):
@@ -179,7 +181,7 @@ def test_notes_of_a_patch_are_read_and_held(tmp_path):
     path = tmp_path / "flute.pat"
     wide = np.array([0, 16384, -16384], "<i2").tobytes()
     path.write_bytes(patch([(wide, 2, 6, 10, 1 | 4), (bytes([128, 192, 64]), 0, 0, 8000, 2)]))
-    (held, rate), (short, _) = sounds.patch_notes(path)
+    (held, rate), (short, _) = sound_files.patch_notes(path)
     assert rate == 10
     assert held.tolist() == [0, 0.5, -0.5, 0.5, -0.5, 0.5, -0.5, 0.5, -0.5, 0.5, -0.5, 0.5]  # 1.2 s at 10 Hz
     assert short.tolist() == [0, 0.5, -0.5]
@@ -189,10 +191,10 @@ def test_damaged_patches_are_refused(tmp_path):
     path = tmp_path / "flute.pat"
     path.write_bytes(b"RIFF")
     with pytest.raises(InputError, match="a patch starts with 'GF1PATCH110'"):
-        sounds.patch_notes(path)
+        sound_files.patch_notes(path)
     path.write_bytes(patch([(bytes(10), 0, 0, 8000, 1)])[:-4])
     with pytest.raises(InputError, match="declares 10 bytes at 8000 Hz, 6 are there"):
-        sounds.patch_notes(path)
+        sound_files.patch_notes(path)
 
 
 def soundfont(notes, samples, spare=b""):
@@ -217,12 +219,12 @@ def test_notes_of_a_soundfont_are_read_by_name_and_held(tmp_path):
         ("Violin C4", 5, 6, 0, 0, 8000, 1),
     ]
     path.write_bytes(soundfont(notes, [8192, 8192, 0, 16384, -16384, 4096]))
-    (held, rate), (short, other) = sounds.soundfont_notes(path, "Violin ??")
+    (held, rate), (short, other) = sound_files.soundfont_notes(path, "Violin ??")
     assert (rate, other) == (10, 8000)
     assert held.tolist() == [0, 0.5, -0.5, 0.5, -0.5, 0.5, -0.5, 0.5, -0.5, 0.5, -0.5, 0.5]  # 1.2 s at 10 Hz
     assert short.tolist() == [0.125]
     with pytest.raises(InputError, match="has 4 notes and none whose name fits 'Cello'"):
-        sounds.soundfont_notes(path, "Cello")
+        sound_files.soundfont_notes(path, "Cello")
 
 
 def test_damaged_soundfonts_are_refused(tmp_path):
@@ -237,7 +239,7 @@ def test_damaged_soundfonts_are_refused(tmp_path):
         path = tmp_path / f"{number}.sf2"
         path.write_bytes(data)
         with pytest.raises(InputError, match=message):
-            sounds.soundfont_notes(path, "Violin")
+            sound_files.soundfont_notes(path, "Violin")
 
 
 def effects(files):
@@ -254,27 +256,27 @@ def test_a_sound_of_a_set_is_found_by_its_title(tmp_path):
     wave = put(tmp_path / "cow.wav", tone(1)).read_bytes()
     path.parent.mkdir(parents=True)
     path.write_bytes(effects({'"Cowbell". By A.': b"RIFF", '"Cow". By B.': wave}))
-    assert sounds.sound_effect(path, "Cowbell") == b"RIFF"
-    assert len(sounds.read_sound("effects:Cow", {"effects": tmp_path})) == pytest.approx(RATE, abs=400)
+    assert sound_files.sound_effect(path, "Cowbell") == b"RIFF"
+    assert len(sound_files.read_sound("effects:Cow", {"effects": tmp_path})) == pytest.approx(RATE, abs=400)
     with pytest.raises(InputError, match="holds no sound 'Sheep'"):
-        sounds.sound_effect(path, "Sheep")
+        sound_files.sound_effect(path, "Sheep")
     path.write_bytes(effects({'"Cow". By B.': bytes(9)})[:-2])
     with pytest.raises(InputError, match="a sound declares 9 bytes where 7 are left"):
-        sounds.sound_effect(path, "Cow")
+        sound_files.sound_effect(path, "Cow")
     path.write_bytes(b"cat")
     with pytest.raises(InputError, match="is not a sound set"):
-        sounds.sound_effect(path, "Cow")
+        sound_files.sound_effect(path, "Cow")
 
 
 def test_a_folder_of_notes_is_one_recording(tmp_path):
     folder = tmp_path / "package"
     for name, seconds in (("A3", 1.5), ("C4", 0.5)):
         put(folder / f"{name}.mp3", tone(seconds))
-    samples = sounds.read_sound("tones-cello:package", {"tones-cello": tmp_path})
+    samples = sound_files.read_sound("tones-cello:package", {"tones-cello": tmp_path})
     assert len(samples) / RATE == pytest.approx(1.5, abs=0.1)  # a second at most of each
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"holds no notes: there is no \.mp3"):
-        sounds.read_sound("tones-cello:empty", {"tones-cello": tmp_path})
+        sound_files.read_sound("tones-cello:empty", {"tones-cello": tmp_path})
 
 
 # The table
@@ -283,10 +285,10 @@ def test_a_folder_of_notes_is_one_recording(tmp_path):
 def test_every_recording_has_one_use_and_a_licence():
     uses = Counter(sound for thing in THINGS for sound in (*thing.sounds, *thing.extra, *thing.other))
     assert [sound for sound, count in uses.items() if count > 1] == []
-    assert all(all(sounds.licence_of(sound)) for sound in uses)
+    assert all(all(sound_sources.licence_of(sound)) for sound in uses)
     assert len({thing.name for thing in THINGS}) == len(THINGS) >= 40
     with pytest.raises(InputError, match="no recording 'radio:news'"):
-        sounds.licence_of("radio:news")
+        sound_sources.licence_of("radio:news")
 
 
 def test_credits_count_every_recording():
@@ -308,12 +310,12 @@ def test_what_is_held_out_is_trained_on_nowhere():
 
 def test_every_source_is_read_and_used():
     used = {sound.partition(":")[0] for thing in THINGS for sound in (*thing.sounds, *thing.extra, *thing.other)}
-    assert used == set(sounds.SOURCES) == set(sounds._READERS)
+    assert used == set(sound_sources.SOURCES) == set(sound_files._READERS)
 
 
 def test_what_ships_may_be_passed_on():
     """Pieces of these recordings lie beside the weights."""
-    shipped = {sounds.licence_of(sound)[0] for thing in THINGS for sound in (*thing.sounds, *thing.other)}
+    shipped = {sound_sources.licence_of(sound)[0] for thing in THINGS for sound in (*thing.sounds, *thing.other)}
     assert shipped <= {
         "GPL-2.0-only", "GPL-2.0-or-later", "GPL-3.0-only", "GPL-3.0-or-later", "LAL-1.2", "CC-BY-3.0", "CC0-1.0",
     }  # fmt: skip
@@ -356,12 +358,12 @@ def work(tmp_path, monkeypatch):
         pieces = [tone(seconds / 10, 300 + 200 * number + 20 * tenth) for tenth in range(10)]
         put(tmp_path / f"package/usr/share/tuxpaint/stamps/{name}.ogg", np.concatenate(pieces))
     monkeypatch.setattr(sounds, "THINGS", (DOG, BELL))
-    monkeypatch.setattr(sounds, "folders", lambda downloads: {"stamps": tmp_path / "package"})
+    monkeypatch.setattr(sound_sources, "folders", lambda downloads: {"stamps": tmp_path / "package"})
     return tmp_path
 
 
 def test_no_moment_is_both_held_out_and_trained_on(work):
-    clips = audio.hear(DOG, sounds.folders(work))
+    clips = audio.hear(DOG, sound_sources.folders(work))
     moments = {
         split: {(c.sound, i) for c in found for i in range(c.window.start, c.window.stop)}
         for split, found in clips.items()

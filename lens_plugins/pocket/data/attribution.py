@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import sounds
+from . import sound_sources, sounds
 from .sources import SOURCES, find_source
 
 __all__ = ["attribution"]
@@ -43,8 +43,8 @@ are simulated. Stamps, and the recordings that come with them, are under the GPL
 def _packages(used: Iterable[str]) -> list[str]:
     used = set(used)
     rows = ["| package | version | what | by | licence | sha256 |", "| --- | --- | --- | --- | --- | --- |"]
-    known = {source.name: source for source in (*SOURCES, *sounds.SOURCES.values())}
-    heard = {source.name for source in sounds.SOURCES.values()}
+    known = {source.name: source for source in (*SOURCES, *sound_sources.SOURCES.values())}
+    heard = {source.name for source in sound_sources.SOURCES.values()}
     for source in known.values():
         if source.name in used | heard or source.kind == "pip":
             name = f"[{source.name}]({source.home})"

@@ -19,9 +19,11 @@ import numpy as np
 
 from ...errors import CheckpointError, InputError
 from ...train.augment import AudioAugment
-from ..data import sounds
+from ..data import sound_sources, sounds
 from ..data.pack import read_lines, write_lines
-from ..data.sounds import RATE, Thing, Window, licence_of, read_sound
+from ..data.sound_files import RATE, read_sound
+from ..data.sound_sources import licence_of
+from ..data.sounds import Thing, Window
 from ..packs import Pictures
 from .base import Case, Run, Sense, close
 from .pairing import read_index, save_pictures, write_once
@@ -82,7 +84,7 @@ def audio_pairs(work: Path) -> Path:
     """
 
     def write(folder: Path) -> list[dict[str, Any]]:
-        packages = sounds.folders(work / "downloads")
+        packages = sound_sources.folders(work / "downloads")
         pictures = Pictures.open([work / "pack" / name for name in (*PACKS, SPARE)])
         return [row for thing in sounds.THINGS for row in _pairs_of(thing, packages, pictures, folder)]
 
@@ -144,9 +146,9 @@ def write_heldout(work: Path, target: Path) -> int:
     """Write every held-out clip as a small file, with `index.jsonl`, and a picture of each thing; returns the clips.
 
     Raises:
-        MissingDependency, InputError: as `sounds.folders`.
+        MissingDependency, InputError: as `sound_sources.folders`.
     """
-    packages = sounds.folders(work / "downloads")
+    packages = sound_sources.folders(work / "downloads")
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     rows: list[dict[str, Any]] = []
@@ -187,7 +189,7 @@ def thing_pictures(target: Path) -> list[Case]:
 
 def _row(clip: Heard, same: bool) -> dict[str, Any]:
     licence, maker = licence_of(clip.sound)
-    source = sounds.SOURCES[clip.sound.partition(":")[0]]
+    source = sound_sources.SOURCES[clip.sound.partition(":")[0]]
     return {
         "label": clip.thing.name,
         "words": list(clip.thing.words),
