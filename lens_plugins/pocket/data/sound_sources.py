@@ -86,7 +86,7 @@ SOURCES: dict[str, Source] = {
         "searchandrescue-data", "apt", "1.3.0-1.1", "searchandrescue-data_1.3.0-1.1_all.deb",
         "0036c09a92a90a2ce4ac3dde026bb90cc306cd1964f24749c0229926ff36d1d3",
         "sounds of helicopters and thunder", "GPL-1.0-or-later", "WolfPack Entertainment",
-        "https://packages.debian.org/bookworm/searchandrescue-data",
+        "http://wolfpack.twu.net",
     ),
     "rogue": Source(
         "hyperrogue-music", "apt", "12.0q-1", "hyperrogue-music_12.0q-1_all.deb",
