@@ -245,6 +245,21 @@ def test_an_edit_shows(edit):
     assert (outside > 0.1) == (edit.kind != "tint")
 
 
+def test_the_image_embedding_does_not_hang_on_signs(places, monkeypatch):
+    shown = stages._scenes(places)
+    made = stages.ImageEmbedding.fit(shown, TINY.embedding)
+    found = torch.linalg.eigh
+
+    def other(matrix):
+        values, vectors = found(matrix)
+        return values, -vectors
+
+    monkeypatch.setattr(torch.linalg, "eigh", other)
+    again = stages.ImageEmbedding.fit(shown, TINY.embedding)
+    assert torch.equal(made.basis, again.basis)
+    assert torch.equal(made.basis, stages._embedding(places).basis)
+
+
 def test_means_find_clusters():
     g = torch.Generator().manual_seed(0)
     centres = torch.tensor([[0.0, 0], [10, 0], [0, 10]])

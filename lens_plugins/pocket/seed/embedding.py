@@ -56,7 +56,9 @@ class ImageEmbedding(nn.Module):
         made.centre, made.spread = raw.mean(0), raw.std(0).clamp(min=1e-3) / weight
         even = (raw - made.centre) / made.spread
         _, vectors = torch.linalg.eigh(even.T @ even / len(even))
-        made.basis = vectors[:, -size:].flip(1).contiguous()
+        found = vectors[:, -size:].flip(1)
+        # Either sign would do, but not one that hangs on the machine: a decoder is trained for what it met.
+        made.basis = found * found.gather(0, found.abs().argmax(0, keepdim=True)).sign()
         made.spread = made.spread * (even @ made.basis).pow(2).mean().sqrt()
         return made
 

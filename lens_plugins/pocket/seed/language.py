@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LanguagePupil", "new_language_model", "new_words", "place_codes", "train_language"]
 
-LATE = 0.75  # of the steps; then there is more to describe
+LATE = 0.35  # of the steps; then there is more to change
 _POSITIONS = 1024
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 

@@ -12,7 +12,7 @@ PACKS = ("sweethome", "generated", "emoji", "stamps", "clipart")  # things; the 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Defaults fit two CPU cores, ten to twenty minutes a stage, and 80 MB in float16."""
+    """Defaults fit two CPU cores, ten minutes to two hours a stage, and 80 MB in float16."""
 
     groups: int = 8192  # things shown, each in four scenes
     more_groups: int = 12288  # of which only codes and embeddings are kept
@@ -36,14 +36,14 @@ class Sizes:
     unet_widths: tuple[int, ...] = (128, 192, 192)
     unet_layers: tuple[int, ...] = (2, 2, 1)
     unet_steps: int = 6000
-    unet_close: int = 2200  # from there, with the ViT looking on
+    unet_close: int = 2700  # from there, drawing, with the ViT looking on
     unet_batch: int = 64
     norm_groups: int = 8
     language_width: int = 320
     language_layers: int = 6
     language_heads: int = 5
     vocabulary: int = 2000  # words and pieces of words, codes not counted
-    language_steps: int = 2000
+    language_steps: int = 3500
     language_batch: int = 24  # dialogues; of descriptions twice as many
     held_out: int = 125  # pictures that checks look at
     check_every: int = 200  # steps

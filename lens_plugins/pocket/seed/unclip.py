@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DRAWING", "Eye", "Given", "new_pipeline", "new_unet", "train_unet"]
 
-DRAWING = {"steps": 20, "guidance": 2.5, "candidates": 2}
+DRAWING = {"steps": 10, "guidance": 2.5, "candidates": 4}
 DROPPED = 0.1  # of the conditions
 OWN = 0.2  # of the conditions are the scene's own embedding
 # In the last run:
