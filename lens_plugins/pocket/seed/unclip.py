@@ -171,7 +171,7 @@ def train_unet(
         missed = (_guess(pipeline, noisy, time, found) - clean).pow(2).mean((1, 2, 3))  # (B,)
         off = (found - _velocity(pipeline, clean, noise, time)).pow(2).mean((1, 2, 3))
         missed = torch.cat([missed[:drawn], off[drawn:]]).mean()  # of a drawing under way no velocity is right
-        guess = _guess(pipeline, noisy, time, untold + GUIDANCE * (found - untold))
+        guess = _guess(pipeline, noisy, time, _guided(found, untold))
         seen, said = ((told * part).mean() for part in eye.apart(pipeline, guess, look))
         parts = {"missed": missed, "seen": seen, "said": said}
         return VELOCITY * missed + seen + SAID * said, {name: part.item() for name, part in parts.items()}
@@ -240,6 +240,11 @@ def _shares(pipeline: Any, time: Tensor) -> tuple[Tensor, Tensor]:  # (B, 1, 1, 
     return signal.sqrt(), (1 - signal).sqrt()
 
 
+def _guided(found: Tensor, untold: Tensor) -> Tensor:
+    """Away from what is drawn of nothing, towards what was asked for."""
+    return untold + GUIDANCE * (found - untold)
+
+
 def _guess(pipeline: Any, noisy: Tensor, time: Tensor, velocity: Tensor) -> Tensor:
     """The clean latents that a velocity leads to."""
     signal, spread = _shares(pipeline, time)
@@ -255,10 +260,10 @@ def _under_way(pipeline: Any, noise: Tensor, time: Tensor, condition: Tensor, g:
     both = torch.cat([condition, torch.zeros_like(condition)])
     for here, there in ((start, between), (between, time)):
         found, untold = _predict(pipeline, noisy.repeat(2, 1, 1, 1), here.repeat(2), both).chunk(2)
-        velocity = untold + GUIDANCE * (found - untold)
+        velocity = _guided(found, untold)
         signal, spread = _shares(pipeline, here)
         left, more = _shares(pipeline, there)
-        noisy = left * (signal * noisy - spread * velocity) + more * (spread * noisy + signal * velocity)
+        noisy = left * _guess(pipeline, noisy, here, velocity) + more * (spread * noisy + signal * velocity)
     return noisy
 
 
