@@ -340,14 +340,18 @@ def test_the_last_run_learns_from_what_the_vit_sees(drawing):
         rgb = scenes.resized(look.rgb, TINY.pixels) * 2 - 1
         latents = vae.encode(rgb).latent * vae.config.scaling_factor
     latents.requires_grad_(True)
-    own = eye.apart(pipeline, latents, look)
-    other = eye.apart(pipeline, latents.roll(1, 0), look)
+    asked = look.features[:, 0]
+    own = eye.apart(pipeline, latents, look, asked)
+    other = eye.apart(pipeline, latents.roll(1, 0), look, asked)
     for near, far in zip(own, other):
         assert near.shape == (4,)
         assert near.mean() < far.mean()
         (grad,) = torch.autograd.grad(near.sum(), latents, retain_graph=True)
         assert grad.abs().amax((1, 2, 3)).min() > 0
     assert all(p.grad is None for p in (*vae.parameters(), *eye.vit.blocks.parameters()))
+    seen, said = eye.apart(pipeline, latents, look, asked.roll(1, 0))
+    assert torch.equal(seen, own[0])  # the picture is that of the scene,
+    assert said.mean() > own[1].mean()  # what it says that of the condition
 
 
 def test_drawings_under_way_are_the_samplers_own(drawing, monkeypatch):

@@ -42,10 +42,11 @@ DRAWING = {"steps": 10, "guidance": 2.5, "candidates": 4}
 DROPPED = 0.1  # of the conditions
 OWN = 0.2  # of the conditions are the scene's own embedding
 # In the last run:
+GLIMPSED = 0.25  # of the others are of codes read at a glimpse, which lenses make
 GUIDANCE = 2.0  # of what is drawn
 DRAWN = 0.75  # share of the latents that are of a drawing under way; the others are the scene's own, noisy
 VELOCITY = 0.5  # weight of latents beside what the ViT sees
-SAID = 0.15  # weight of what the ViT's text head says of it
+SAID = 0.15  # weight of what the ViT's text head says of it, beside what it says of the condition
 CLASS = 0.7  # share of the class token in how far features have turned; the rest is the patches'
 _TEXT = 16  # width of the text encoder that the pipeline wants and the diffusion does not read
 _WORDS = 8  # length of its prompts
@@ -104,7 +105,7 @@ class Given:
 
     scenes: Scenes
     latents: np.ndarray  # (C, c, h, w) of unit variance
-    embeds: np.ndarray  # (C, E) that their codes stand for
+    embeds: np.ndarray  # (2, C, E) that their codes stand for, read as they are and at a glimpse
     embedding: ImageEmbedding  # makes the scenes' own
 
 
@@ -120,13 +121,24 @@ class Eye:
     def of(cls, vit: FrozenViT, scenes: Scenes, reading: Reading) -> Eye:
         return cls(vit, scenes.take(scenes.spread(512)).features.mean(0), reading)
 
-    def apart(self, pipeline: StableUnCLIPImg2ImgPipeline, latents: Tensor, look: Look) -> tuple[Tensor, Tensor]:
-        """How far features of what latents (B, c, h, w) show have turned from a look's, and what is said: (B,) each."""
+    def apart(
+        self, pipeline: StableUnCLIPImg2ImgPipeline, latents: Tensor, look: Look, asked: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """How far features of what latents show have turned from a look's, and what is said from what was asked for.
+
+        Args:
+            latents: (B, c, h, w) of what is drawn.
+            look: at what should be drawn.
+            asked: (B, D) class tokens that the conditions stand for: unlike the look's, all that a drawing can know.
+
+        Returns:
+            (B,) each.
+        """
         vae = pipeline.vae
         with torch.autocast("cpu", torch.bfloat16):
             rgb = vae.decode(latents / vae.config.scaling_factor).sample
         seen = features_of(self.vit, resized(rgb.float() / 2 + 0.5, self.vit.image_size))
-        return turned(seen, look, self.centre, CLASS), self.reading.apart(seen[:, 0], look.features[:, 0])
+        return turned(seen, look, self.centre, CLASS), self.reading.apart(seen[:, 0], asked)
 
 
 def train_unet(
@@ -153,9 +165,11 @@ def train_unet(
         noise = torch.randn(clean.shape, generator=g)
         time = torch.randint(levels, (2, len(clean)), generator=g)
         time = time.amax(0) if this.close else time[0]  # what a picture shows is settled early, in the noise
-        embeds = torch.from_numpy(given.embeds[numbers].astype(np.float32))
+        glimpsed = torch.rand(len(clean), generator=g) < (GLIMPSED if this.close else 0)
+        embeds = torch.from_numpy(given.embeds[glimpsed.long().numpy(), numbers].astype(np.float32))
         own = torch.rand(len(embeds), 1, generator=g) < OWN
-        condition, told = _condition(pipeline, torch.where(own, given.embedding(look), embeds), g)
+        asked = torch.where(own, given.embedding(look), embeds)
+        condition, told = _condition(pipeline, asked, g)
         noisy = pipeline.scheduler.add_noise(clean, noise, time)
         if not this.close:
             missed = F.mse_loss(_predict(pipeline, noisy, time, condition), _velocity(pipeline, clean, noise, time))
@@ -172,7 +186,8 @@ def train_unet(
         off = (found - _velocity(pipeline, clean, noise, time)).pow(2).mean((1, 2, 3))
         missed = torch.cat([missed[:drawn], off[drawn:]]).mean()  # of a drawing under way no velocity is right
         guess = _guess(pipeline, noisy, time, _guided(found, untold))
-        seen, said = ((told * part).mean() for part in eye.apart(pipeline, guess, look))
+        apart = eye.apart(pipeline, guess, look, given.embedding.class_token(asked))
+        seen, said = ((told * part).mean() for part in apart)
         parts = {"missed": missed, "seen": seen, "said": said}
         return VELOCITY * missed + seen + SAID * said, {name: part.item() for name, part in parts.items()}
 
