@@ -213,9 +213,11 @@ class AudioAugment(FrozenConfig):
     hiss: float = 0.0  # share of clips with steady noise under them
     stretch: float = 0.0  # largest change of the pace, as a share, either way; the pitch stays
     pitch: float = 0.0  # largest shift of the spectrum, bins, either way
+    pieces: float = 0.0  # share of clips of which a piece is heard again and again, as short recordings are
+    shortest_piece: int = 24  # frames
 
     def __call__(self, clips: Tensor, draws: Draws) -> Tensor:
-        clips = self._mixed(clips, draws)
+        clips = self._cut(self._mixed(clips, draws), draws)
         clips = self._coloured(self._warped(clips, draws), draws)
         clips = self._masked(clips, 2, self.frequency_mask, draws)
         clips = self._masked(clips, 1, self.time_mask, draws)
@@ -224,6 +226,18 @@ class AudioAugment(FrozenConfig):
         shift = draws.uniform(1, low=-self.roll, high=self.roll + 1).floor().long()
         index = (torch.arange(frames) - shift) % frames  # (B, T)
         return clips.gather(1, index[..., None].expand_as(clips))
+
+    def _cut(self, clips: Tensor, draws: Draws) -> Tensor:
+        """A piece of some clips, repeated until it fills them."""
+        if not self.pieces:
+            return clips
+        frames = clips.shape[1]
+        shortest = min(self.shortest_piece, frames)
+        length = draws.uniform(1, low=shortest, high=frames + 1).floor().clamp(max=frames)  # (B, 1)
+        start = (draws.uniform(1) * (frames - length + 1)).floor()
+        places = (start + torch.arange(frames) % length).long()  # (B, T)
+        cut = clips.gather(1, places[..., None].expand_as(clips))
+        return torch.where(draws.uniform(1, 1) < self.pieces, cut, clips)
 
     def _warped(self, clips: Tensor, draws: Draws) -> Tensor:
         """Slower or faster, then higher or lower. A faster clip begins again at its end."""

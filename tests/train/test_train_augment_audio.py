@@ -28,6 +28,7 @@ def test_nothing_beyond_the_recipe_happens_unless_asked():
     torch.testing.assert_close(only()(CLIPS, Draws(0, 0, range(8))), CLIPS, rtol=0, atol=0)
     recipe = AudioAugment()
     assert (recipe.gain, recipe.tone, recipe.dull, recipe.hiss, recipe.stretch, recipe.pitch) == ((0, 0), 0, 0, 0, 0, 0)
+    assert recipe.pieces == 0
     assert (recipe.frequency_mask, recipe.time_mask, recipe.mixup, recipe.roll) == (12, 48, 0.5, 10)
 
 
@@ -90,8 +91,22 @@ def test_pitch_shifts_bins_and_keeps_time():
     assert 13 <= centre.min() < 15 < 17 < centre.max() <= 19
 
 
+def test_pieces_are_repeated_until_they_fill_the_clip():
+    ramp = torch.arange(60.0)[None, :, None].expand(200, 60, 4)
+    cut = only(pieces=1.0, shortest_piece=5)(ramp, Draws(0, 0, range(200)))
+    torch.testing.assert_close(cut, cut[:, :, :1].expand_as(cut))
+    line = cut[:, :, 0]
+    lengths = 1 + (line.max(1).values - line[:, 0]).long()
+    for row, length in zip(line, lengths.tolist()):
+        torch.testing.assert_close(row, row[0] + torch.arange(60) % length)
+    assert lengths.min() >= 5
+    assert lengths.min() < 10 < 55 < lengths.max() <= 60
+    some = only(pieces=0.3)(ramp, Draws(0, 0, range(200)))
+    assert 0.15 < (some != ramp).any(dim=1).any(dim=1).float().mean() < 0.45
+
+
 @pytest.mark.parametrize(
-    "kind", [{"gain": (-9.0, 9.0)}, {"tone": 3.0}, {"hiss": 1.0}, {"stretch": 0.2}, {"pitch": 2.0}]
+    "kind", [{"gain": (-9.0, 9.0)}, {"tone": 3.0}, {"hiss": 1.0}, {"stretch": 0.2}, {"pitch": 2.0}, {"pieces": 1.0}]
 )
 def test_a_sound_varies_alike_in_every_batch(kind):
     vary = only(**kind)
