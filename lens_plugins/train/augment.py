@@ -225,7 +225,7 @@ class AudioAugment(FrozenConfig):
         clips = clips + draws.uniform(*clips.shape[1:]) * draws.uniform(1, 1, high=self.noise)
         shift = draws.uniform(1, low=-self.roll, high=self.roll + 1).floor().long()
         index = (torch.arange(frames) - shift) % frames  # (B, T)
-        return clips.gather(1, index[..., None].expand_as(clips))
+        return _frames_at(clips, index)
 
     def _cut(self, clips: Tensor, draws: Draws) -> Tensor:
         """A piece of some clips, repeated until it fills them."""
@@ -236,8 +236,7 @@ class AudioAugment(FrozenConfig):
         length = draws.uniform(1, low=shortest, high=frames + 1).floor().clamp(max=frames)  # (B, 1)
         start = (draws.uniform(1) * (frames - length + 1)).floor()
         places = (start + torch.arange(frames) % length).long()  # (B, T)
-        cut = clips.gather(1, places[..., None].expand_as(clips))
-        return torch.where(draws.uniform(1, 1) < self.pieces, cut, clips)
+        return torch.where(draws.uniform(1, 1) < self.pieces, _frames_at(clips, places), clips)
 
     def _warped(self, clips: Tensor, draws: Draws) -> Tensor:
         """Slower or faster, then higher or lower. A faster clip begins again at its end."""
@@ -294,12 +293,17 @@ _DECIBEL = math.log(10) / 10  # in log power
 _QUIETEST = math.log(torch.finfo(torch.float32).eps)  # log power that no spectrogram is below
 
 
+def _frames_at(clips: Tensor, index: Tensor) -> Tensor:
+    """The frames (B, T, F) of clips at whole places (B, T)."""
+    return clips.gather(1, index[..., None].expand_as(clips))
+
+
 def _read_at(clips: Tensor, places: Tensor) -> Tensor:
     """Read (B, T, F) at places (B, T) between its frames."""
     below = places.floor().long()
     part = (places - below)[..., None]
     above = (below + 1).clamp(max=clips.shape[1] - 1)
-    first, second = (clips.gather(1, index[..., None].expand_as(clips)) for index in (below, above))
+    first, second = (_frames_at(clips, index) for index in (below, above))
     return first * (1 - part) + second * part
 
 

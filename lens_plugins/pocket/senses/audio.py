@@ -240,7 +240,8 @@ _VARIED = AudioAugment(
 
 _SHORT = replace(_VARIED, pieces=0.5)  # nearly half of the held-out clips last less than a second
 
-_LONG = {"batch_size": 64, "optimizer": "muon", "weight_decay": 0.1, "views": "mean", "validate_every": 250}
+_EVERY_RUN = {"batch_size": 64, "optimizer": "muon", "weight_decay": 0.1}
+_LONG_RUN = {**_EVERY_RUN, "views": "mean", "validate_every": 250}
 
 SENSE = Sense(
     modality="audio",
@@ -249,9 +250,9 @@ SENSE = Sense(
     open_heldout=open_heldout,
     pictures=thing_pictures,
     runs=(
-        Run("first", _VARIED, {**_LONG, "steps": 3000, "lr": 2e-3}),
-        Run("short", _SHORT, {**_LONG, "steps": 1500, "lr": 1.5e-3}),
-        close(_SHORT, steps=300, optimizer="muon", weight_decay=0.1, text_weight=2.0, batch_size=64),
+        Run("first", _VARIED, {**_LONG_RUN, "steps": 3000, "lr": 2e-3}),
+        Run("short", _SHORT, {**_LONG_RUN, "steps": 1500, "lr": 1.5e-3}),
+        close(_SHORT, steps=300, text_weight=2.0, **_EVERY_RUN),
     ),
     # One clip of two seconds, since most recordings are that short: 198 frames, 12 rows of 19 patches.
     lens={"clip_seconds": 2.0, "frames": 198, "clips": 1, "positions": 228},
