@@ -72,8 +72,9 @@ FIGURES := README.md lens_plugins/pocket/RESULTS.md
 
 figures: $(READY_DEV) ## measure what ships and put tables, chart and grid where they are shown; half an hour
 	mkdir -p build
+	$(INSTALL) --editable ".[dev,pocket]"
 	$(VENV)/bin/lens-plugins bench pocket --all --clouds $(SAMPLES) --chart lens_plugins/pocket/accuracy.png >build/pocket.md
-	$(VENV)/bin/lens-plugins bench pocket-seed --grid lens_plugins/pocket/imagined.png >build/pocket-seed.md
+	$(VENV)/bin/lens-plugins bench pocket-seed --second-judge --grid lens_plugins/pocket/imagined.png >build/pocket-seed.md
 	$(PY) -m lens_plugins.bench.publish $(FIGURES) <build/pocket.md
 	$(PY) -m lens_plugins.bench.publish $(FIGURES) <build/pocket-seed.md
 

@@ -2,7 +2,8 @@
 
 ``lens-plugins bench pocket-seed``. What is drawn is judged by the zero-shot class that the frozen pocket ViT gives it,
 beside what that judge says of the pictures themselves (the ceiling) and of pictures drawn from somebody else's codes
-(chance). The judge is the ViT that the codes were made from, so it is a friendly one.
+(chance). The judge is the ViT that the codes were made from, so it is a friendly one; with ``--second-judge`` a network
+that knows nothing of it is asked, too.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from ..pocket.senses import senses
 from .lens import hardware
 from .pocket import BATCH, shuffled
 from .pocket_seed_grid import Row, draw_grid
+from .second_judge import FEW, Found, SecondJudge
 
 __all__ = ["Share", "by_chance", "classes_of", "colour_of", "imagine", "run", "ssim"]
 
@@ -50,6 +52,7 @@ class Share:
     right: float
     kept: float | None = None  # the class that the judge gives the input itself, right or wrong
     likeness: float | None = None  # structural similarity to a picture of it
+    found: Found | None = None  # by the second judge
 
 
 def run(
@@ -59,6 +62,7 @@ def run(
     lens: str = "pocket-point-cloud",
     objects: int | None = None,
     grid: Path | None = None,
+    second_judge: bool = False,
     note: Callable[[str], Any] = lambda line: None,
 ) -> str:
     """Measure; returns the tables.
@@ -69,10 +73,12 @@ def run(
         lens: which point cloud lens, the same for both hosts.
         objects: how many held-out things; None: all.
         grid: where to draw inputs and outputs side by side.
+        second_judge: ask an ImageNet network too, which of all pictures each drawing shows.
         note: called with a line whenever a row is done.
 
     Raises:
         Unsupported: the host makes no pictures.
+        MissingDependency: the second judge's packages are absent.
     """
     drawing, judging = load_host(host), load_host(judge)
     if not isinstance(drawing, SeedLlamaHost):
@@ -82,9 +88,11 @@ def run(
     for plugged in (drawing, judging):
         plugged.plug(load_lens(lens))
     labels = sorted({one.label for one in shown})
-    first = _drawn(drawing, judging, shown, labels, note)
+    second = SecondJudge([one.pictures[0] for one in shown]) if second_judge else None
+    first = _drawn(drawing, judging, shown, labels, note, second)
     lines = [f"{len(shown)} held-out objects of {len(labels)} classes, one picture each; {hardware()}", ""]
-    lines += _table(("drawn", "class right", "class kept", "SSIM"), first)
+    found = (f"found again of {len(shown)} (among the first {FEW})",) if second else ()
+    lines += _table(("drawn", "class right", "class kept", "SSIM", *found), first)
     lines += ["", *_table(("other senses", "class right"), _senses(drawing, judging, note))]
     lines += ["", *_table(("edits", "colour right"), _edits(drawing, shown, note))]
     lines += ["", *_table(("two things", "both classes right"), _pairs(drawing, judging, shown, labels, note))]
@@ -144,7 +152,12 @@ def colour_of(picture: Image.Image, where: str, names: Sequence[str] = ASKED_COL
 
 
 def _drawn(
-    host: SeedLlamaHost, judge: Host, objects: Sequence[HeldOut], labels: Sequence[str], note: Callable[[str], Any]
+    host: SeedLlamaHost,
+    judge: Host,
+    objects: Sequence[HeldOut],
+    labels: Sequence[str],
+    note: Callable[[str], Any],
+    second: SecondJudge | None = None,
 ) -> list[Share]:
     """Pictures and clouds, drawn from codes or by the language model; others' codes and a shuffled lens are chance.
 
@@ -159,13 +172,13 @@ def _drawn(
     def score(name: str, drawn: Sequence[Image.Image], own: Sequence[str] = own) -> Share:
         said = classes_of(judge, drawn, labels)
         alike = float(np.mean([ssim(*pair) for pair in zip(drawn, pictures)]))
-        row = Share(name, _same(said, truth), _same(said, own), alike)
-        note(f"{name}: class right {row.right:.0%}, kept {row.kept:.0%}")
+        row = Share(name, _same(said, truth), _same(said, own), alike, second(drawn) if second else None)
+        note(f"{name}: class right {row.right:.0%}, kept {row.kept:.0%}, found {row.found or '-'}")
         return row
 
     codes, seen = (_codes(host, inputs) for inputs in (pictures, clouds))
     rows = [
-        Share("the pictures themselves (ceiling)", _same(own, truth), 1.0, 1.0),
+        Share("the pictures themselves (ceiling)", _same(own, truth), 1.0, 1.0, second(pictures) if second else None),
         score("picture, from its codes", host.decode_codes(codes)),
         score("picture, by the language model", imagine(host, [[one] for one in pictures])),
         score("picture, from another's codes (chance)", host.decode_codes(codes.roll(len(codes) // 2, 0))),
@@ -291,7 +304,10 @@ def _table(head: Sequence[str], rows: Sequence[Share]) -> list[str]:
     for row in rows:
         values = (
             f"{row.right:.0%}",
-            *("-" if v is None else form(v) for v, form in ((row.kept, _share), (row.likeness, _two))),
+            *(
+                "-" if v is None else form(v)
+                for v, form in ((row.kept, _share), (row.likeness, _two), (row.found, str))
+            ),
         )
         lines.append(f"| {' | '.join((row.name, *values[: len(head) - 1]))} |")
     return lines

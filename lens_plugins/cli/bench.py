@@ -120,6 +120,9 @@ def pocket_seed(
     judge: Annotated[str, typer.Option(metavar="ID", help="Whose zero-shot classes count.")] = "pocket-instructblip",
     objects: Annotated[int | None, typer.Option(min=2, help="Held-out things; all unless given.")] = None,
     grid: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw inputs and outputs side by side.")] = None,
+    second_judge: Annotated[
+        bool, typer.Option("--second-judge", help="Ask an ImageNet network, too (extra: pocket).")
+    ] = False,
 ) -> None:
     """Judge what a SEED-LLaMA draws of held-out things: again, changed, two in one picture.
 
@@ -132,4 +135,6 @@ def pocket_seed(
 
     if grid is not None:
         check_target(grid)
-    typer.echo(run(host, judge, objects=objects, grid=grid, note=partial(typer.echo, err=True)))
+    typer.echo(
+        run(host, judge, objects=objects, grid=grid, second_judge=second_judge, note=partial(typer.echo, err=True))
+    )

@@ -6,8 +6,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,6 +33,7 @@ class Stage:
     blocks: str = ".encoder."  # what the names of parameters in transformer blocks hold
     check_every: int = 1000
     seed: int = 0
+    shares: Mapping[str, float] = field(default_factory=dict)  # of the rate, for parameters whose names begin so
 
     def rate(self, step: int) -> float:
         """Share of the peak learning rate: linear warm-up, then half a cosine to zero."""
@@ -45,21 +46,22 @@ class Stage:
 def _optimizers(model: nn.Module, stage: Stage) -> list[torch.optim.Optimizer]:
     """AdamW, and Muon for the matrices of transformer blocks where the stage asks for it: from nothing it needs about
     half as many pictures here (class loss 3.0 against 3.4 after 25,600)."""
-    groups = _groups(model, stage.weight_decay)
+    groups = _groups(model, stage)
     inside = {id(p) for n, p in model.named_parameters() if stage.muon_lr and stage.blocks in n}
     muon = muon_beside(groups, lambda p: id(p) in inside, stage.muon_lr, stage.weight_decay)
     return [torch.optim.AdamW(groups, lr=stage.lr, betas=(0.9, 0.98)), *muon]
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Weight matrices decay; norms, biases, tokens and positions do not."""
-    trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    decayed = [p for n, p in trained if p.ndim >= 2 and "embedding" not in n and "token" not in n]
-    chosen = {id(p) for p in decayed}
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": [p for _, p in trained if id(p) not in chosen], "weight_decay": 0.0},
-    ]
+def _groups(model: nn.Module, stage: Stage) -> list[dict]:
+    """Weight matrices decay; norms, biases, tokens and positions do not. Every share of the rate has its own two."""
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            share = next((share for begin, share in stage.shares.items() if name.startswith(begin)), 1.0)
+            decays = p.ndim >= 2 and "embedding" not in name and "token" not in name
+            groups.setdefault((share, stage.weight_decay if decays else 0.0), []).append(p)
+    order = sorted(groups, key=lambda key: (key[0], -key[1]))
+    return [{"params": groups[key], "weight_decay": key[1], "share": key[0]} for key in order]
 
 
 def run(
@@ -90,7 +92,7 @@ def run(
     began, measured = time.time(), {}
     for step in range(start, stage.steps):
         for group, peak in groups:
-            group["lr"] = peak * stage.rate(step)
+            group["lr"] = peak * group.get("share", 1.0) * stage.rate(step)
         with sdpa_kernel(SDPBackend.MATH):  # on a CPU the fused one's backward pass takes half of a small ViT's time
             value, numbers = loss(step, torch.Generator().manual_seed(stage.seed * 1_000_003 + step))
             value.backward()

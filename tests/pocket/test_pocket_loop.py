@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lens_plugins.pocket.loop import Stage, run
+from lens_plugins.pocket.loop import Stage, _optimizers, run
 
 STAGE = Stage(steps=20, lr=0.1, warmup=4, check_every=10)
 
@@ -85,3 +85,17 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(tmp_path):
 def test_the_rate_rises_then_falls_to_zero():
     rates = [STAGE.rate(step) for step in (0, 3, 4, 12, 20)]
     assert rates == pytest.approx([0.25, 1.0, 1.0, 0.5, 0.0])  # of the peak
+
+
+def test_parameters_may_have_a_share_of_the_rate():
+    model = nn.ModuleDict({"first": nn.Linear(2, 2), "second": nn.Linear(2, 2)})
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    stage = Stage(steps=1, lr=0.1, warmup=1, weight_decay=0.0, shares={"second.": 0.25}, average=0.0)
+    (optimizer,) = _optimizers(model, stage)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1 * group["share"]
+    sum(p.sum() for p in model.parameters()).backward()
+    optimizer.step()
+    for name, p in model.named_parameters():
+        wanted = 0.1 if name.startswith("first") else 0.025
+        torch.testing.assert_close(before[name] - p, torch.full_like(p, wanted), atol=1e-4, rtol=0)

@@ -18,6 +18,7 @@ from lens_plugins.pocket.dialogue import Exchange
 from lens_plugins.pocket.lenses import pocket_vit
 from lens_plugins.pocket.packs import Pictures
 from lens_plugins.pocket.seed import dialogue, edits, language, scenes, stages, tokenizer, unclip
+from lens_plugins.pocket.seed import onlookers as onlookers_
 from lens_plugins.pocket.seed.build import parts_digest
 from lens_plugins.pocket.seed.sizes import PACKS, Places, Sizes
 
@@ -64,6 +65,22 @@ def texts(names):
     return torch.nn.functional.normalize(torch.randn(len(names), 12, generator=g), dim=-1)
 
 
+class Network(torch.nn.Module):
+    """Stands in for an ImageNet network: three levels and what is left of them."""
+
+    def __init__(self, seed):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.convs = torch.nn.ModuleList(torch.nn.Conv2d(i, o, 4, stride=4) for i, o in ((3, 6), (6, 8)))
+        self.last = torch.nn.Conv2d(8, 10, 1)
+        self.requires_grad_(False)
+
+    def levels(self, rgb):
+        fine = self.convs[0](rgb)
+        coarse = self.convs[1](fine.relu())
+        return [fine, coarse], self.last(coarse.relu()).mean((2, 3))
+
+
 def write_packs(folder, seed=0):
     rng = np.random.default_rng(seed)
     for pack in PACKS:
@@ -108,8 +125,10 @@ def places(tmp_path_factory):
     made = Places(folder / "work", folder / "target", TINY)
     write_packs(made.work / "pack")
     write_instructblip(made.instructblip)
-    for name in ("features", "tokenizer", "autoencoder", "unclip", "language", "build"):
-        stages.STAGES[name](made, texts)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(stages, "_networks", lambda: [Network(0), Network(1)])
+        for name in ("features", "tokenizer", "autoencoder", "unclip", "language", "build"):
+            stages.STAGES[name](made, texts)
     return made
 
 
@@ -328,30 +347,86 @@ def drawing(places):
     """The pipeline and who looks at what it draws."""
     shown, vae = stages._scenes(places), stages._autoencoder(places)
     judge = stages._judge(places, THINGS, texts)
-    eye = unclip.Eye.of(pocket_vit(places.instructblip), shown, stages._reading(places, texts, judge))
+    onlookers = [onlookers_.Onlooker(Network(seed), shown) for seed in (0, 1)]
+    reading = stages._reading(places, texts, judge)
+    eye = unclip.Eye.of(pocket_vit(places.instructblip), shown, reading, onlookers)
     return stages._pipeline(places, vae, shown), eye, shown.take(np.arange(4))
 
 
-def test_the_last_run_learns_from_what_the_vit_sees(drawing):
-    """A scene's own latents are nearer than another's, and the gradient arrives at the latents alone."""
-    pipeline, eye, look = drawing
-    vae = pipeline.vae
+def encoded(vae, look):
     with torch.no_grad():
         rgb = scenes.resized(look.rgb, TINY.pixels) * 2 - 1
-        latents = vae.encode(rgb).latent * vae.config.scaling_factor
-    latents.requires_grad_(True)
+        return vae.encode(rgb).latent * vae.config.scaling_factor
+
+
+def test_the_last_run_learns_from_what_the_vit_sees(drawing):
+    """A scene's own latents are nearer than another's, and the gradient arrives at the latents."""
+    pipeline, eye, look = drawing
+    latents = encoded(pipeline.vae, look).requires_grad_(True)
     asked = look.features[:, 0]
-    own = eye.apart(pipeline, latents, look, asked)
-    other = eye.apart(pipeline, latents.roll(1, 0), look, asked)
+    own = eye.apart(unclip._decoded(pipeline, latents), look, asked)
+    other = eye.apart(unclip._decoded(pipeline, latents.roll(1, 0)), look, asked)
     for near, far in zip(own, other):
         assert near.shape == (4,)
         assert near.mean() < far.mean()
         (grad,) = torch.autograd.grad(near.sum(), latents, retain_graph=True)
         assert grad.abs().amax((1, 2, 3)).min() > 0
-    assert all(p.grad is None for p in (*vae.parameters(), *eye.vit.blocks.parameters()))
-    seen, said = eye.apart(pipeline, latents, look, asked.roll(1, 0))
+    assert all(p.grad is None for p in eye.vit.blocks.parameters())
+    seen, said = eye.apart(unclip._decoded(pipeline, latents), look, asked.roll(1, 0))
     assert torch.equal(seen, own[0])  # the picture is that of the scene,
     assert said.mean() > own[1].mean()  # what it says that of the condition
+
+
+def test_a_scene_is_unlike_another_and_like_itself(drawing):
+    _, eye, look = drawing
+    for onlooker in eye.onlookers:
+        seen = onlooker(look.rgb, 96)
+        assert [level.shape[1:] for level in seen.levels] == [(6, 24, 24), (8, 6, 6)]
+        torch.testing.assert_close(seen.levels[0].norm(dim=1), torch.ones(4, 24, 24))
+        assert onlookers_.unlike(seen, seen).abs().max() < 1e-5
+        assert onlookers_.unlike(seen, onlooker(look.rgb.roll(1, 0), 96)).min() > 0.01
+        assert torch.equal(seen.part(slice(1, 3)).pooled, seen.pooled[1:3])
+
+
+def test_a_critic_learns_what_is_a_scene_and_what_was_asked_for(drawing):
+    _, eye, look = drawing
+    onlooker = eye.onlookers[0]
+    embeds = torch.randn(4, TINY.embedding, generator=torch.Generator().manual_seed(0))
+    true, drawn = onlooker(look.rgb, 96), onlooker(scenes.resized(scenes.resized(look.rgb, 8), 112), 96)
+    torch.manual_seed(0)
+    critic = onlookers_.Critic(true, embeds)
+    optimizer = torch.optim.AdamW(critic.parameters(), lr=1e-2)
+    for _ in range(150):
+        loss = critic.own_loss(true, drawn, embeds)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    scene, other = critic.judge(critic.read(true), embeds), critic.judge(critic.read(true), embeds.roll(1, 0))
+    assert scene.mean() > other.mean() + 0.2
+    assert critic.against(true, embeds).mean() < critic.against(drawn, embeds).mean() - 0.2
+
+
+def test_opinions_move_the_drawing_and_not_the_critic(drawing):
+    _, eye, look = drawing
+    onlooker = eye.onlookers[0]
+    embeds = torch.randn(4, TINY.embedding, generator=torch.Generator().manual_seed(0))
+    rgb = look.rgb.clone().requires_grad_(True)
+    seen = onlooker(rgb, 96)
+    critic = onlookers_.Critic(seen, embeds)
+    critic.against(seen, embeds).sum().backward()
+    assert rgb.grad.abs().sum() > 0
+    assert all(p.grad is None and p.requires_grad for p in critic.parameters())
+    rgb.grad = None
+    critic.own_loss(onlooker(look.rgb, 96), seen, embeds).backward()
+    assert rgb.grad is None
+    assert all(p.grad is not None for p in critic.parameters())
+
+
+def test_the_decoder_learns_along_and_the_encoder_stays(places):
+    before, after = (stages._load(places.home / name / "final.pt", "x") for name in ("autoencoder", "unclip/vae"))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    assert all(name.startswith("decoder.") for name in moved)
 
 
 def test_drawings_under_way_are_the_samplers_own(drawing, monkeypatch):

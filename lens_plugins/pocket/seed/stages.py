@@ -18,7 +18,7 @@ from ...hosts.text_tower import HEAD_FILE, load_text_head
 from ..dialogue import Exchange
 from ..lenses import pocket_vit
 from ..packs import Pictures
-from ..teacher import text_features
+from ..teacher import ImageTeacher, text_features
 from ..vit import Labels
 from .autoencoder import new_autoencoder, train_autoencoder, write_latents
 from .build import write_host
@@ -26,6 +26,7 @@ from .codes import Codes, drawn_looks, embeds_of, read_codes, scene_looks, train
 from .dialogue import Talk, corpus
 from .embedding import ImageEmbedding, Judge, Reading
 from .language import LanguagePupil, new_language_model, new_words, place_codes, train_language
+from .onlookers import Network, Onlooker
 from .scenes import Look, Plan, Scenes, things
 from .sizes import Places
 from .tokenizer import CodePupil, new_tokenizer, train_tokenizer
@@ -67,7 +68,7 @@ def make_autoencoder(places: Places, texts: Texts = text_features) -> None:
 
 
 def make_unclip(places: Places, texts: Texts = text_features) -> None:
-    """The diffusion from image embeddings to latents."""
+    """The diffusion from image embeddings to latents, and the decoder that learns along."""
     scenes, vae, tokenizer = _scenes(places), _autoencoder(places), _tokenizer(places)
     look, labels = _held(places, scenes)
     judge = _judge(places, labels, texts)
@@ -76,10 +77,12 @@ def make_unclip(places: Places, texts: Texts = text_features) -> None:
     embeds = np.stack([embeds_of(tokenizer, codes) for codes in _codes(places).codes])
     pipeline = _pipeline(places, vae, scenes)
     given = Given(scenes, latents, embeds, _embedding(places))
-    eye = Eye.of(pocket_vit(places.instructblip), scenes, _reading(places, texts, judge))
+    onlookers = [Onlooker(network, scenes) for network in _networks()]
+    eye = Eye.of(pocket_vit(places.instructblip), scenes, _reading(places, texts, judge), onlookers)
     folder = places.home / "unclip"
     train_unet(pipeline, given, eye, held, places.sizes, folder)
     _keep(pipeline.unet, folder)
+    _keep(vae, folder / "vae")
 
 
 def make_language(places: Places, texts: Texts = text_features) -> None:
@@ -104,7 +107,7 @@ def make_build(places: Places, texts: Texts = text_features) -> None:
     scenes = _scenes(places)
     words = _words(places, scenes)
     model = _read(new_language_model(words, places.sizes), places.home / "language")
-    pipeline = _pipeline(places, _autoencoder(places), scenes)
+    pipeline = _pipeline(places, _read(_autoencoder(places), places.home / "unclip" / "vae"), scenes)
     _read(pipeline.unet, places.home / "unclip")
     write_host(places.host, _tokenizer(places), model, words, pipeline, scenes.pictures.rows)
 
@@ -138,6 +141,11 @@ def _embedding(places: Places) -> ImageEmbedding:
 def _judge(places: Places, labels: Sequence[str], texts: Texts) -> Judge:
     names = sorted(set(labels))
     return Judge(pocket_vit(places.instructblip), load_text_head(places.instructblip / HEAD_FILE), names, texts(names))
+
+
+def _networks() -> list[Network]:
+    """Those that look at what is drawn; another one judges it."""
+    return [ImageTeacher(0), ImageTeacher(1)]
 
 
 def _code_pupil(places: Places, texts: Texts, tokenizer: SeedTokenizer | None = None) -> CodePupil:
@@ -194,6 +202,7 @@ def _words(places: Places, scenes: Scenes) -> Any:
 
 
 def _keep(module: nn.Module, folder: Path, scale: float | None = None) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     torch.save(module.state_dict(), folder / "final.pt")
     if scale is not None:
         torch.save(torch.tensor(scale), folder / "scale.pt")

@@ -4,15 +4,16 @@ Diffusion runs on the autoencoder's latents and learns from cached ones. Its con
 less noisy, and absent one time in ten, for guidance: mostly that of a scene's codes, which is what it will be given,
 else the scene's own.
 
-In the last run it draws, from noise and under guidance as it will be used, and the frozen ViT looks at what comes of
-it: the noise that is missed says little of what a picture shows, and noisy latents of the scene itself tell the answer,
-which no drawing under way has.
+In the last run it draws, from noise and under guidance as it will be used, and the frozen ViT and ImageNet networks
+look at what comes of it: the noise that is missed says little of what a picture shows, and noisy latents of the scene
+itself tell the answer, which no drawing under way has. The decoder learns along, so that what it makes of latents that
+are not quite those of a picture looks like one; the encoder stays, and with it the latents.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,8 @@ from ...hosts.seed_llama.detokenizer import Detokenizer, Drawing
 from ..loop import Stage, run
 from .autoencoder import FACTOR
 from .embedding import ImageEmbedding, Judge, Reading
-from .scenes import Look, Scenes, features_of, resized, turned
+from .onlookers import SIDES, Critic, Onlooker, unlike
+from .scenes import Look, Scenes, at_size, features_of, resized, turned
 from .sizes import Sizes
 
 if TYPE_CHECKING:
@@ -45,9 +47,14 @@ OWN = 0.2  # of the conditions are the scene's own embedding
 GLIMPSED = 0.25  # of the others are of codes read at a glimpse, which lenses make
 GUIDANCE = 2.0  # of what is drawn
 DRAWN = 0.75  # share of the latents that are of a drawing under way; the others are the scene's own, noisy
-VELOCITY = 0.5  # weight of latents beside what the ViT sees
-SAID = 0.15  # weight of how far what the text head says of it is from what it says of the condition
-CLASS = 0.7  # share of the class token in how far features have turned; the rest is the patches'
+LATENTS = 0.3  # weight of how far latents are off
+TURNED = 0.5  # weight of how far the ViT's features have turned
+CLASS = 0.7  # share of the class token in that; the rest is the patches'
+SAID = 0.1  # weight of how far what the text head says of it is from what it says of the condition
+UNLIKE = 1.0  # weight of how far an ImageNet network's features are off
+REAL = 0.1  # weight of the critics' opinion
+REBUILT = 6  # scenes of each batch that the decoder makes of their own latents, so that it stays a decoder
+SHARES = {"decoder.": 0.125, "critics.": 2.5}  # of the U-Net's rate
 _TEXT = 16  # width of the text encoder that the pipeline wants and the diffusion does not read
 _WORDS = 8  # length of its prompts
 
@@ -111,34 +118,54 @@ class Given:
 
 @dataclass(frozen=True)
 class Eye:
-    """The frozen ViT and its text head, as they look at what is drawn."""
+    """Who looks at what is drawn: the frozen ViT, its text head, and networks that had no part in the codes."""
 
     vit: FrozenViT
     centre: Tensor  # (1 + N, D), the mean of many scenes' features
     reading: Reading
+    onlookers: Sequence[Onlooker]
 
     @classmethod
-    def of(cls, vit: FrozenViT, scenes: Scenes, reading: Reading) -> Eye:
-        return cls(vit, scenes.take(scenes.spread(512)).features.mean(0), reading)
+    def of(cls, vit: FrozenViT, scenes: Scenes, reading: Reading, onlookers: Sequence[Onlooker]) -> Eye:
+        return cls(vit, scenes.take(scenes.spread(512)).features.mean(0), reading, onlookers)
 
-    def apart(
-        self, pipeline: StableUnCLIPImg2ImgPipeline, latents: Tensor, look: Look, asked: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """How far features of what latents show have turned from a look's, and what is said from what was asked for.
+    def apart(self, rgb: Tensor, look: Look, asked: Tensor) -> tuple[Tensor, Tensor]:
+        """How far features of what is drawn have turned from a look's, and what is said from what was asked for.
 
         Args:
-            latents: (B, c, h, w) of what is drawn.
+            rgb: (B, 3, S, S), about 0 to 1, what is drawn.
             look: at what should be drawn.
             asked: (B, D) class tokens that the conditions stand for: unlike the look's, all that a drawing can know.
 
         Returns:
             (B,) each.
         """
-        vae = pipeline.vae
-        with torch.autocast("cpu", torch.bfloat16):
-            rgb = vae.decode(latents / vae.config.scaling_factor).sample
-        seen = features_of(self.vit, resized(rgb.float() / 2 + 0.5, self.vit.image_size))
+        seen = features_of(self.vit, resized(rgb, self.vit.image_size))
         return turned(seen, look, self.centre, CLASS), self.reading.apart(seen[:, 0], asked)
+
+
+class _Pupil(nn.Module):
+    """What learns: the U-Net; in the last run the decoder and a critic for each onlooker, too."""
+
+    def __init__(self, pipeline: StableUnCLIPImg2ImgPipeline, critics: Sequence[Critic]) -> None:
+        super().__init__()
+        self.unet = pipeline.unet
+        if critics:
+            self.decoder = pipeline.vae.decoder.requires_grad_(True)
+            self.critics = nn.ModuleList(critics)
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """A batch of scenes and what the diffusion is told of them."""
+
+    look: Look
+    clean: Tensor  # (B, c, h, w) latents
+    noise: Tensor
+    time: Tensor  # (B,)
+    asked: Tensor  # (B, E)
+    condition: Tensor  # (B, 2E), zeros where nothing is told
+    told: Tensor  # (B,) 1 or 0
 
 
 def train_unet(
@@ -149,51 +176,18 @@ def train_unet(
     sizes: Sizes,
     folder: Path,
 ) -> None:
-    """Train the pipeline's U-Net in two runs, or go on; leaves it rounded to float16.
+    """Train the pipeline's U-Net in two runs, and its decoder in the second, or go on; leaves both rounded to float16.
 
     Args:
         eye: looks at what is drawn in the last run.
         held: (B, E) of held-out pictures' codes, their classes, those that the judge gives the pictures themselves, and
             the judge, who looks at what is drawn of them.
     """
-    unet, levels = pipeline.unet, pipeline.scheduler.config.num_train_timesteps
-
-    def loss(this: _Run, step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        numbers = given.scenes.draw(np.random.default_rng([42 + this.seed, step]), this.batch)
-        look = given.scenes.take(numbers)
-        clean = torch.from_numpy(given.latents[numbers].astype(np.float32))
-        noise = torch.randn(clean.shape, generator=g)
-        time = torch.randint(levels, (2, len(clean)), generator=g)
-        time = time.amax(0) if this.close else time[0]  # what a picture shows is settled early, in the noise
-        glimpsed = torch.rand(len(clean), generator=g) < (GLIMPSED if this.close else 0)
-        embeds = torch.from_numpy(given.embeds[glimpsed.long().numpy(), numbers].astype(np.float32))
-        own = torch.rand(len(embeds), 1, generator=g) < OWN
-        asked = torch.where(own, given.embedding(look), embeds)
-        condition, told = _condition(pipeline, asked, g)
-        noisy = pipeline.scheduler.add_noise(clean, noise, time)
-        if not this.close:
-            missed = F.mse_loss(_predict(pipeline, noisy, time, condition), _velocity(pipeline, clean, noise, time))
-            return missed, {"velocity": missed.item()}
-
-        drawn = round(DRAWN * len(clean))
-        under_way = _under_way(pipeline, noise[:drawn], time[:drawn], condition[:drawn], g)
-        guided = told.view(-1, 1, 1, 1) > 0  # told nothing, it can only draw a mean
-        noisy = torch.cat([torch.where(guided[:drawn], under_way, noisy[:drawn]), noisy[drawn:]])
-        found = _predict(pipeline, noisy, time, condition)
-        with torch.no_grad():
-            untold = _predict(pipeline, noisy, time, torch.zeros_like(condition))
-        missed = (_guess(pipeline, noisy, time, found) - clean).pow(2).mean((1, 2, 3))  # (B,)
-        off = (found - _velocity(pipeline, clean, noise, time)).pow(2).mean((1, 2, 3))
-        missed = torch.cat([missed[:drawn], off[drawn:]]).mean()  # of a drawing under way no velocity is right
-        guess = _guess(pipeline, noisy, time, _guided(found, untold))
-        apart = eye.apart(pipeline, guess, look, given.embedding.class_token(asked))
-        seen, said = ((told * part).mean() for part in apart)
-        parts = {"missed": missed, "seen": seen, "said": said}
-        return VELOCITY * missed + seen + SAID * said, {name: part.item() for name, part in parts.items()}
-
-    unet.to(memory_format=torch.channels_last)
+    pipeline.unet.to(memory_format=torch.channels_last)
+    pipeline.vae.to(memory_format=torch.channels_last)
     check = _check_drawings(pipeline, held)
     for this in _runs(sizes):
+        critics = _critics(given, eye) if this.close else []
         stage = Stage(
             steps=this.steps,
             lr=this.lr,
@@ -202,9 +196,118 @@ def train_unet(
             average=0.99,
             check_every=sizes.check_every,
             seed=this.seed,
+            shares=SHARES,
         )
-        run(unet, partial(loss, this), check, stage, folder / this.name)
-    unet.half().float().eval()
+        lesson = partial(_lesson, pipeline, given, this)
+        loss = (
+            partial(_close, pipeline, given.embedding, eye, critics, lesson)
+            if critics
+            else partial(_plain, pipeline, lesson)
+        )
+        run(_Pupil(pipeline, critics), loss, check, stage, folder / this.name)
+    for part in (pipeline.unet, pipeline.vae):
+        part.half().float().eval().requires_grad_(False)
+
+
+def _critics(given: Given, eye: Eye) -> list[Critic]:
+    """One for each onlooker."""
+    torch.manual_seed(23)
+    few = given.scenes.take(given.scenes.spread(2)).rgb
+    embeds = torch.from_numpy(given.embeds[0, given.scenes.spread(2048)].astype(np.float32))
+    with torch.no_grad():
+        return [Critic(onlooker(few, SIDES[-1]), embeds) for onlooker in eye.onlookers]
+
+
+def _lesson(pipeline: Any, given: Given, this: _Run, step: int, g: torch.Generator) -> _Lesson:
+    numbers = given.scenes.draw(np.random.default_rng([42 + this.seed, step]), this.batch)
+    look = given.scenes.take(numbers)
+    clean = torch.from_numpy(given.latents[numbers].astype(np.float32))
+    noise = torch.randn(clean.shape, generator=g)
+    time = torch.randint(pipeline.scheduler.config.num_train_timesteps, (2, len(clean)), generator=g)
+    time = time.amax(0) if this.close else time[0]  # what a picture shows is settled early, in the noise
+    glimpsed = torch.rand(len(clean), generator=g) < (GLIMPSED if this.close else 0)
+    embeds = torch.from_numpy(given.embeds[glimpsed.long().numpy(), numbers].astype(np.float32))
+    own = torch.rand(len(embeds), 1, generator=g) < OWN
+    asked = torch.where(own, given.embedding(look), embeds)
+    return _Lesson(look, clean, noise, time, asked, *_condition(pipeline, asked, g))
+
+
+def _plain(
+    pipeline: Any, lesson: Callable[..., _Lesson], step: int, g: torch.Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """How far the velocity is off in noisy latents of a scene."""
+    this = lesson(step, g)
+    noisy = pipeline.scheduler.add_noise(this.clean, this.noise, this.time)
+    wanted = _velocity(pipeline, this.clean, this.noise, this.time)
+    missed = F.mse_loss(_predict(pipeline, noisy, this.time, this.condition), wanted)
+    return missed, {"velocity": missed.item()}
+
+
+def _close(
+    pipeline: Any,
+    embedding: ImageEmbedding,
+    eye: Eye,
+    critics: Sequence[Critic],
+    lesson: Callable[..., _Lesson],
+    step: int,
+    g: torch.Generator,
+) -> tuple[Tensor, dict[str, float]]:
+    """What the ViT, and one of the other networks in turn, see in a drawing; and the critic's own loss."""
+    this = lesson(step, g)
+    guess, missed = _drawing(pipeline, this, g)
+    rgb = _decoded(pipeline, guess)
+    turn, said = eye.apart(rgb, this.look, embedding.class_token(this.asked))
+    onlooker, critic = eye.onlookers[step % len(critics)], critics[step % len(critics)]
+    side = SIDES[int(torch.randint(len(SIDES), (), generator=g))]
+    pictures = [this.look.rgb, torch.cat([rgb, _decoded(pipeline, this.clean[:REBUILT])])]
+    if torch.rand((), generator=g) < 0.5:  # mirrored, all: what is no thing pleases a network from one side only
+        pictures = [picture.flip(3) for picture in pictures]
+    with torch.no_grad():
+        true = onlooker(pictures[0], side)
+    both = onlooker(pictures[1], side)
+    seen, seen_again = both.part(slice(len(rgb))), both.part(slice(len(rgb), None))
+    apart, unreal, judged = (
+        unlike(seen, true),
+        critic.against(seen, this.asked),
+        critic.own_loss(true, seen, this.asked),
+    )
+    rebuilt = pictures[1][len(rgb) :]
+    again = _rebuilt_loss(rebuilt, at_size(pictures[0][:REBUILT], rebuilt.shape[-1]))
+    again = again + unlike(seen_again, true.part(slice(REBUILT))).mean()
+    told = {"turned": turn, "said": said, "unlike": apart, "unreal": unreal}
+    parts = {name: (this.told * part).mean() for name, part in told.items()}
+    weights = {"turned": TURNED, "said": SAID, "unlike": UNLIKE, "unreal": REAL}
+    total = LATENTS * missed + again + judged + sum(weights[name] * part for name, part in parts.items())
+    logged = {"missed": missed, "rebuilt": again, "judged": judged, **parts}
+    return total, {name: part.item() for name, part in logged.items()}
+
+
+def _drawing(pipeline: Any, this: _Lesson, g: torch.Generator) -> tuple[Tensor, Tensor]:  # (B, c, h, w), ()
+    """The latents that a drawing under way is guessed to lead to, under guidance, and how far they are off without."""
+    drawn = round(DRAWN * len(this.clean))
+    noisy = pipeline.scheduler.add_noise(this.clean, this.noise, this.time)
+    under_way = _under_way(pipeline, this.noise[:drawn], this.time[:drawn], this.condition[:drawn], g)
+    guided = this.told.view(-1, 1, 1, 1) > 0  # told nothing, it can only draw a mean
+    noisy = torch.cat([torch.where(guided[:drawn], under_way, noisy[:drawn]), noisy[drawn:]])
+    found = _predict(pipeline, noisy, this.time, this.condition)
+    with torch.no_grad():
+        untold = _predict(pipeline, noisy, this.time, torch.zeros_like(this.condition))
+    missed = (_guess(pipeline, noisy, this.time, found) - this.clean).pow(2).mean((1, 2, 3))  # (B,)
+    off = (found - _velocity(pipeline, this.clean, this.noise, this.time)).pow(2).mean((1, 2, 3))
+    missed = torch.cat([missed[:drawn], off[drawn:]]).mean()  # of a drawing under way no velocity is right
+    return _guess(pipeline, noisy, this.time, _guided(found, untold)), missed
+
+
+def _decoded(pipeline: Any, latents: Tensor) -> Tensor:
+    """Pictures (B, 3, S, S), about 0 to 1, of latents of unit variance."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample.float() / 2 + 0.5
+
+
+def _rebuilt_loss(found: Tensor, wanted: Tensor) -> Tensor:
+    """Pixels and edges, of colours from -1 to 1."""
+    edges = sum(F.l1_loss(found.diff(dim=d), wanted.diff(dim=d)) for d in (2, 3))
+    return 2 * (F.l1_loss(found, wanted) + edges)
 
 
 def _check_drawings(pipeline: StableUnCLIPImg2ImgPipeline, held: tuple[Tensor, Sequence[str], Sequence[str], Judge]):
