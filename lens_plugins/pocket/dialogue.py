@@ -10,7 +10,7 @@ import numpy as np
 from .data.classes import with_article
 from .packs import OBJECT_PACKS
 
-__all__ = ["CAPTION_PROMPTS", "COLOURS", "PAIR_PROMPTS", "USES", "Exchange", "all_texts", "colour_of"]
+__all__ = ["BOTH_PROMPTS", "CAPTION_PROMPTS", "COLOURS", "PAIR_PROMPTS", "USES", "Exchange", "all_texts", "colour_of"]
 
 CAPTION_PROMPTS = (
     "A short image caption.",
@@ -25,7 +25,8 @@ CAPTION_PROMPTS = (
     "Tell a story.",
     "Tell a short story about this.",
 )
-PAIR_PROMPTS = ("What are these?", "Name both.", "What things are there?", *CAPTION_PROMPTS)
+BOTH_PROMPTS = ("What are these?", "Name both.", "What things are there?")
+PAIR_PROMPTS = (*BOTH_PROMPTS, *CAPTION_PROMPTS)
 NAME_PROMPTS = ("What is it?", "What is this?", "What is in the picture?", "What object is this?", "Name this object.")
 USE_PROMPTS = (
     "What is it used for?",
@@ -144,10 +145,16 @@ class Exchange:
             return str(rng.choice(NAME_PROMPTS)), with_article(common or label)
         return str(rng.choice(CAPTION_PROMPTS)), _common_caption(row, common) if common else row["caption"]
 
-    def draw_pair(self, one: dict[str, Any], other: dict[str, Any], rng: np.random.Generator) -> tuple[str, str]:
-        """A question about two pictures at once, and the answer that names both in their order."""
+    def draw_pair(
+        self,
+        one: dict[str, Any],
+        other: dict[str, Any],
+        rng: np.random.Generator,
+        prompts: Sequence[str] = PAIR_PROMPTS,
+    ) -> tuple[str, str]:
+        """One of some questions about two pictures at once, and the answer that names both in their order."""
         names = (with_article(_common_name(row) or row["name"]) for row in (one, other))
-        return str(rng.choice(PAIR_PROMPTS)), " and ".join(names)
+        return str(rng.choice(prompts)), " and ".join(names)
 
 
 def _common_name(row: dict[str, Any]) -> str | None:

@@ -2,8 +2,8 @@
 
 First the projected queries are matched, place by place, to the language model's own input embeddings of the answer's
 tokens (no language model runs, so this is cheap); then the answer's likelihood under the frozen language model is
-maximised. The ViT and the language model stay frozen throughout. Patch tokens are dropped at random, so that the class
-token carries the name: that is the row a lens is aligned to.
+maximised; at last, with two pictures at once as often as with one. ViT and language model stay frozen throughout.
+Patch tokens are dropped at random, so that the class token carries the name: that is the row a lens is aligned to.
 """
 
 from __future__ import annotations
@@ -19,18 +19,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .dialogue import Exchange, all_texts
+from ..splice import FrozenViT, vit_from_tower
+from .dialogue import BOTH_PROMPTS, PAIR_PROMPTS, Exchange, all_texts
 from .heldout import names_class
 from .loop import Stage, run
-from .packs import Pictures, plain
+from .packs import Pictures, normalise, plain
 from .views import Views
 from .vit import SIZE, UNNAMED, Labels, VitPupil, held_out
 
-__all__ = ["QUERIES", "Lesson", "Lessons", "Pupil", "build_model", "qformer_tokenizer", "train_language", "train_words"]
+__all__ = [
+    "QUERIES",
+    "Lesson",
+    "Lessons",
+    "Pupil",
+    "build_model",
+    "qformer_tokenizer",
+    "train_language",
+    "train_pairs",
+    "train_words",
+]
 
 QUERIES = 16
 ALONE = 0.4  # share of pictures whose class token is on its own, as it may be behind a lens
 PAIRS_EVERY = 5  # steps; then two pictures are asked about at once
+TURNS = ("one", "llm", "one", "qformer", "one", "llm", "one", "vit")  # of the last run: where two meet, or one alone
 _PROMPT_TOKENS = 24
 
 
@@ -148,7 +160,8 @@ class Lessons:
     pictures: Pictures
     features: np.ndarray  # (C, 1 + N, D) float16
     rows: np.ndarray  # rows of `features` whose picture has a name
-    number: np.ndarray  # (C,) picture of each row
+    views: Views  # what `features` are of
+    vit: FrozenViT  # through which two views may go together
     exchange: Exchange
 
     @classmethod
@@ -167,7 +180,7 @@ class Lessons:
                     kept[first : first + batch] = vit.features(rgb).half().numpy()
             os.replace(part, file)
         features = np.load(file, mmap_mode="r", allow_pickle=False)
-        return cls(pictures, features, rows, views.number, Exchange(labels.names))
+        return cls(pictures, features, rows, views, vit_from_tower(vit.vit), Exchange(labels.names))
 
     def draw(self, step: int, batch: int, salt: int, g: torch.Generator, alone: float = 0.0) -> Lesson:
         """A batch: features a little disturbed, some patches hidden, and one exchange about each picture.
@@ -179,30 +192,67 @@ class Lessons:
         prompts, answers = zip(*(self.exchange.draw(self._facts(i), rng) for i in chosen))
         return Lesson(*self._look(chosen, g, alone), list(prompts), list(answers))
 
-    def draw_pairs(self, step: int, batch: int, salt: int, g: torch.Generator, alone: float = 0.0) -> Lesson:
+    def draw_pairs(
+        self,
+        step: int,
+        batch: int,
+        salt: int,
+        g: torch.Generator,
+        alone: float = 0.0,
+        prompts: Sequence[str] = PAIR_PROMPTS,
+    ) -> Lesson:
         """A batch about two pictures each: rows of `features` are all first ones, then all second ones, (2B, ...)."""
+        chosen, asked, answers = self._pairs(step, batch, salt, prompts)
+        return Lesson(*self._look(chosen, g, alone), asked, answers)
+
+    def draw_joined(
+        self,
+        step: int,
+        batch: int,
+        salt: int,
+        g: torch.Generator,
+        alone: float = 0.0,
+        prompts: Sequence[str] = PAIR_PROMPTS,
+    ) -> Lesson:
+        """A batch about two pictures each that go through the ViT together: features (B, 1 + 2N, D)."""
+        chosen, asked, answers = self._pairs(step, batch, salt, prompts)
+        rgb = torch.from_numpy(self.views.rgb[chosen]).permute(0, 3, 1, 2).float() / 255  # NHWC -> NCHW
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            patches = self.vit.embed_image(normalise(rgb))
+            features = self.vit.encode(patches.chunk(2)).float()
+        return Lesson(*_glimpse(features, g, alone), asked, answers)
+
+    def _pairs(
+        self, step: int, batch: int, salt: int, prompts: Sequence[str]
+    ) -> tuple[np.ndarray, list[str], list[str]]:
+        """Rows of all first ones, then all second ones (2B,), and a prompt and an answer about each pair."""
         rng = np.random.default_rng([salt, step])
         chosen = rng.choice(self.rows, 2 * batch)
         pairs = zip(chosen[:batch], chosen[batch:])
-        prompts, answers = zip(*(self.exchange.draw_pair(self._facts(i), self._facts(j), rng) for i, j in pairs))
-        return Lesson(*self._look(chosen, g, alone), list(prompts), list(answers))
+        drawn = (self.exchange.draw_pair(self._facts(i), self._facts(j), rng, prompts) for i, j in pairs)
+        asked, answers = zip(*drawn)
+        return chosen, list(asked), list(answers)
 
     def _facts(self, row: int) -> dict[str, Any]:
-        return self.pictures.rows[self.number[row]]
+        return self.pictures.rows[self.views.number[row]]
 
     def _look(self, chosen: np.ndarray, g: torch.Generator, alone: float) -> tuple[Tensor, Tensor]:
         """Features (B, 1 + N, D), a little disturbed, and which of them may be seen (B, 1 + N)."""
-        batch = len(chosen)
-        features = torch.from_numpy(self.features[chosen].astype(np.float32))
-        features = features + torch.randn(features.shape, generator=g) * torch.rand(batch, 1, 1, generator=g) * 0.4
-        seen = torch.rand(features.shape[:2], generator=g) >= torch.rand(batch, 1, generator=g) * 0.9
-        if alone:  # half of these rows lose their patches, the others are given those of another picture
-            chance = torch.rand(batch, 1, generator=g)
-            seen &= chance >= alone / 2
-            swapped = torch.cat([features[:, :1], features[:, 1:].roll(1, 0)], 1)
-            features = torch.where(((chance >= alone / 2) & (chance < alone))[..., None], swapped, features)
-        seen[:, 0] = True
-        return features, seen
+        return _glimpse(torch.from_numpy(self.features[chosen].astype(np.float32)), g, alone)
+
+
+def _glimpse(features: Tensor, g: torch.Generator, alone: float) -> tuple[Tensor, Tensor]:
+    """Features (B, T, D), a little disturbed, and which of them may be seen (B, T)."""
+    batch = len(features)
+    features = features + torch.randn(features.shape, generator=g) * torch.rand(batch, 1, 1, generator=g) * 0.4
+    seen = torch.rand(features.shape[:2], generator=g) >= torch.rand(batch, 1, generator=g) * 0.9
+    if alone:  # half of these rows lose their patches, the others are given those of another picture
+        chance = torch.rand(batch, 1, generator=g)
+        seen &= chance >= alone / 2
+        swapped = torch.cat([features[:, :1], features[:, 1:].roll(1, 0)], 1)
+        features = torch.where(((chance >= alone / 2) & (chance < alone))[..., None], swapped, features)
+    seen[:, 0] = True
+    return features, seen
 
 
 class Lesson(NamedTuple):
@@ -276,6 +326,39 @@ def train_language(
         return spoken + 0.5 * named + 0.5 * near, {"answer": spoken.item(), "word": named.item()}
 
     stage = Stage(steps=steps, lr=3e-4, muon_lr=5e-4, warmup=20, check_every=100, seed=5)
+    return run(pupil, loss, _check(words, lessons.pictures), stage, folder)
+
+
+def train_pairs(pupil: Pupil, lessons: Lessons, folder: Path, steps: int = 640, batch: int = 16) -> dict[str, float]:
+    """From there on, two pictures as often as one (`TURNS`): to name both has to be learnt for every place to meet.
+
+    They are asked about in words of their own (`BOTH_PROMPTS`): of hosts that were asked for captions of two as well,
+    even where two meet before the Q-Former only, one said two things of one.
+    """
+    tokenizer, model = pupil.tokenizers[1], pupil.frozen[1].to(torch.bfloat16)
+    words = _Words(all_texts(lessons.pictures.rows), tokenizer, model)
+
+    def loss(step: int, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        turn = TURNS[step % len(TURNS)]
+        if turn == "one":
+            lesson = lessons.draw(step, batch, 43, g, ALONE)
+        elif turn == "vit":
+            lesson = lessons.draw_joined(step, batch // 2, 45, g, ALONE / 2, BOTH_PROMPTS)
+        elif turn == "llm":
+            lesson = lessons.draw_pairs(step, batch // 2, 45, g, ALONE, BOTH_PROMPTS)
+        else:
+            lesson = lessons.draw_pairs(step, batch // 2, 45, g, ALONE, BOTH_PROMPTS).side_by_side()
+        asked = lesson.prompts * 2 if turn == "llm" else lesson.prompts
+        prefix = pupil.prefix(lesson.features, lesson.seen, asked)
+        if turn == "llm":
+            prefix = torch.cat(prefix.chunk(2), 1)  # (B, 2Q, H)
+        spoken = answer_loss(model, tokenizer, prefix, lesson.prompts, lesson.answers)
+        if turn == "llm":
+            return spoken, {turn: spoken.item()}
+        named, near = _word_loss(pupil, words, prefix, lesson.answers)
+        return spoken + 0.5 * named + 0.5 * near, {turn: spoken.item()}
+
+    stage = Stage(steps=steps, lr=3e-4, muon_lr=5e-4, warmup=20, check_every=100, seed=6)
     return run(pupil, loss, _check(words, lessons.pictures), stage, folder)
 
 

@@ -17,7 +17,7 @@ from .language_model import folder as language_model_folder
 from .lenses import train_point_cloud, train_sense
 from .packs import Pictures
 from .probe import write_probe
-from .qformer import Lessons, Pupil, build_model, qformer_tokenizer, train_language, train_words
+from .qformer import Lessons, Pupil, build_model, qformer_tokenizer, train_language, train_pairs, train_words
 from .senses import senses
 from .teacher import picture_features, text_features
 from .vit import Labels, VitPupil, make_views, train_vit
@@ -96,6 +96,7 @@ def make_language(places: Places) -> None:
     model, pupil, lessons = _second_stage(places)
     pupil.load_state_dict(torch.load(places.work / "words" / "final.pt", weights_only=True))
     train_language(pupil, lessons, places.work / "language")
+    train_pairs(pupil, lessons, places.work / "pairs")
     host = places.target / "instructblip"
     save_host(model, pupil.tokenizers[0], host)
     save_text_head(pupil.frozen[0], host)
