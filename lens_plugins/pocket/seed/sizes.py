@@ -36,7 +36,7 @@ class Sizes:
     unet_widths: tuple[int, ...] = (128, 192, 192)
     unet_layers: tuple[int, ...] = (2, 2, 1)
     unet_steps: int = 6000
-    unet_close: int = 6700  # from there, drawing, with the ViT looking on
+    unet_close: int = 8900  # from there, drawing, with the ViT and other networks looking on
     unet_batch: int = 64
     norm_groups: int = 8
     language_width: int = 320
