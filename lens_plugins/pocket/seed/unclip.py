@@ -118,7 +118,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Eye:
-    """Who looks at what is drawn: the frozen ViT, its text head, and networks that had no part in the codes."""
+    """Who looks at what is drawn: the frozen ViT, its text head, and ImageNet networks."""
 
     vit: FrozenViT
     centre: Tensor  # (1 + N, D), the mean of many scenes' features
@@ -199,11 +199,9 @@ def train_unet(
             shares=SHARES,
         )
         lesson = partial(_lesson, pipeline, given, this)
-        loss = (
-            partial(_close, pipeline, given.embedding, eye, critics, lesson)
-            if critics
-            else partial(_plain, pipeline, lesson)
-        )
+        loss = partial(_plain, pipeline, lesson)
+        if this.close:
+            loss = partial(_close, pipeline, given.embedding, eye, critics, lesson)
         run(_Pupil(pipeline, critics), loss, check, stage, folder / this.name)
     for part in (pipeline.unet, pipeline.vae):
         part.half().float().eval().requires_grad_(False)
@@ -219,6 +217,7 @@ def _critics(given: Given, eye: Eye) -> list[Critic]:
 
 
 def _lesson(pipeline: Any, given: Given, this: _Run, step: int, g: torch.Generator) -> _Lesson:
+    """The batch of a step."""
     numbers = given.scenes.draw(np.random.default_rng([42 + this.seed, step]), this.batch)
     look = given.scenes.take(numbers)
     clean = torch.from_numpy(given.latents[numbers].astype(np.float32))
@@ -266,11 +265,8 @@ def _close(
         true = onlooker(pictures[0], side)
     both = onlooker(pictures[1], side)
     seen, seen_again = both.part(slice(len(rgb))), both.part(slice(len(rgb), None))
-    apart, unreal, judged = (
-        unlike(seen, true),
-        critic.against(seen, this.asked),
-        critic.own_loss(true, seen, this.asked),
-    )
+    apart, unreal = unlike(seen, true), critic.against(seen, this.asked)
+    judged = critic.own_loss(true, seen, this.asked)
     rebuilt = pictures[1][len(rgb) :]
     again = _rebuilt_loss(rebuilt, at_size(pictures[0][:REBUILT], rebuilt.shape[-1]))
     again = again + unlike(seen_again, true.part(slice(REBUILT))).mean()
