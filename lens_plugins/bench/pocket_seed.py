@@ -33,7 +33,7 @@ from ..pocket.senses import senses
 from .lens import hardware
 from .pocket import BATCH, shuffled
 from .pocket_seed_grid import Row, draw_grid
-from .second_judge import FEW, Found, SecondJudge
+from .second_judge import FEW, Found, SecondJudge, pixels
 
 __all__ = ["Share", "by_chance", "classes_of", "colour_of", "imagine", "run", "ssim"]
 
@@ -124,7 +124,7 @@ def classes_of(judge: Host, inputs: Sequence[Any], labels: Sequence[str]) -> lis
 def ssim(one: Image.Image, other: Image.Image, size: int = 64, window: int = 7) -> float:
     """Mean structural similarity of two pictures in grey at one size (Wang and others, 2004), even windows."""
     a, b = (
-        _pixels(picture.resize((size, size), Image.Resampling.BICUBIC)).mean(0)[None, None] for picture in (one, other)
+        pixels(picture.resize((size, size), Image.Resampling.BICUBIC)).mean(0)[None, None] for picture in (one, other)
     )
 
     def mean(x: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ def ssim(one: Image.Image, other: Image.Image, size: int = 64, window: int = 7) 
 
 def colour_of(picture: Image.Image, where: str, names: Sequence[str] = ASKED_COLOURS) -> str:
     """The nearest colour, by hue, of the thing ("tint") or of what is behind it ("backdrop": the rim)."""
-    rgb = _pixels(picture)
+    rgb = pixels(picture)
     rim = torch.cat(
         [rgb[:, :2].flatten(1), rgb[:, -2:].flatten(1), rgb[:, :, :2].flatten(1), rgb[:, :, -2:].flatten(1)], 1
     )
@@ -178,7 +178,7 @@ def _drawn(
 
     codes, seen = (_codes(host, inputs) for inputs in (pictures, clouds))
     rows = [
-        Share("the pictures themselves (ceiling)", _same(own, truth), 1.0, 1.0, second(pictures) if second else None),
+        Share("the pictures themselves (ceiling)", _same(own, truth), 1.0, 1.0, Found(1.0, 1.0) if second else None),
         score("picture, from its codes", host.decode_codes(codes)),
         score("picture, by the language model", imagine(host, [[one] for one in pictures])),
         score("picture, from another's codes (chance)", host.decode_codes(codes.roll(len(codes) // 2, 0))),
@@ -266,11 +266,6 @@ def _grid(host: SeedLlamaHost, objects: Sequence[HeldOut]) -> list[Row]:
     rows = [Row(given, [column[i] for column in columns]) for i, given in enumerate(inputs)]
     pairs = [[a, b] for (a,), (b,) in zip(inputs[:2], inputs[3:5])]
     return rows + [Row(given, [drawn]) for given, drawn in zip(pairs, imagine(host, pairs))]
-
-
-def _pixels(picture: Image.Image) -> Tensor:
-    """(3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.asarray(picture.convert("RGB"), np.float32) / 255).permute(2, 0, 1)
 
 
 def _pasted(one: Image.Image, other: Image.Image) -> Image.Image:

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from ..pocket.seed.scenes import at_size
 from ..pocket.teacher import ImageTeacher
 
-__all__ = ["Found", "SecondJudge"]
+__all__ = ["FEW", "Found", "SecondJudge", "pixels"]
 
 SIDE = 160  # pixels at which it looks
 FEW = 5
@@ -57,10 +58,10 @@ class SecondJudge:
 
     @torch.no_grad()
     def _features(self, pictures: Sequence[Image.Image]) -> Tensor:  # -> (N, F)
-        found = torch.cat([self.network(_pixels(picture)) for picture in pictures])
+        found = torch.cat([self.network(at_size(pixels(picture)[None], SIDE)) for picture in pictures])
         return F.normalize(found - found.mean(0), dim=1)
 
 
-def _pixels(picture: Image.Image) -> Tensor:  # -> (1, 3, SIDE, SIDE)
-    rgb = torch.from_numpy(np.asarray(picture.convert("RGB"), np.float32) / 255).permute(2, 0, 1)[None]
-    return F.interpolate(rgb, size=(SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+def pixels(picture: Image.Image) -> Tensor:
+    """(3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.asarray(picture.convert("RGB"), np.float32) / 255).permute(2, 0, 1)

@@ -360,7 +360,7 @@ def encoded(vae, look):
 
 
 def test_the_last_run_learns_from_what_the_vit_sees(drawing):
-    """A scene's own latents are nearer than another's, and the gradient arrives at the latents."""
+    """A scene's own latents are nearer than another's, and the gradient arrives at the latents alone."""
     pipeline, eye, look = drawing
     latents = encoded(pipeline.vae, look).requires_grad_(True)
     asked = look.features[:, 0]
@@ -371,7 +371,7 @@ def test_the_last_run_learns_from_what_the_vit_sees(drawing):
         assert near.mean() < far.mean()
         (grad,) = torch.autograd.grad(near.sum(), latents, retain_graph=True)
         assert grad.abs().amax((1, 2, 3)).min() > 0
-    assert all(p.grad is None for p in eye.vit.blocks.parameters())
+    assert all(p.grad is None for p in (*pipeline.vae.parameters(), *eye.vit.blocks.parameters()))
     seen, said = eye.apart(unclip._decoded(pipeline, latents), look, asked.roll(1, 0))
     assert torch.equal(seen, own[0])  # the picture is that of the scene,
     assert said.mean() > own[1].mean()  # what it says that of the condition

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ...splice import FrozenViT
 
-__all__ = ["FACTOR", "new_autoencoder", "start_from_components", "train_autoencoder", "write_latents"]
+__all__ = ["FACTOR", "new_autoencoder", "pixels_apart", "start_from_components", "train_autoencoder", "write_latents"]
 
 FACTOR = 8  # pixels of each side of a latent: what `Drawing.size` must be a multiple of
 SEEN = 1.0  # weight of what the ViT sees beside what pixels are
@@ -140,8 +140,7 @@ def train_autoencoder(
             noise = torch.randn(latent.shape, generator=g) * latent.detach().float().std()
             found = vae.decode(latent + NOISE * noise).sample
         found = found.float()
-        apart = F.l1_loss(found, rgb)
-        edges = sum(F.l1_loss(found.diff(dim=d), rgb.diff(dim=d)) for d in (2, 3))
+        apart, edges = pixels_apart(found, rgb)
         features = features_of(vit, resized(found / 2 + 0.5, vit.image_size))
         seen = turned(features, shown, centre, share=0.5).mean()
         logged = {"apart": apart, "edges": edges, "turned": seen}
@@ -172,6 +171,12 @@ def train_autoencoder(
     run(vae, loss, check, stage, folder)
     vae.half().float().eval()
     vae.register_to_config(scaling_factor=1 / float(_latents(vae, scenes, scenes.spread(512), sizes).std()))
+
+
+def pixels_apart(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean distances of pixels and of edges: the differences of neighbours, in both directions."""
+    edges = sum(F.l1_loss(found.diff(dim=d), wanted.diff(dim=d)) for d in (2, 3))
+    return F.l1_loss(found, wanted), edges
 
 
 def write_latents(vae: AutoencoderDC, scenes: Scenes, sizes: Sizes, file: Path, batch: int = 64) -> np.ndarray:

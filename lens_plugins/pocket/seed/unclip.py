@@ -13,7 +13,7 @@ are not quite those of a picture looks like one; the encoder stays, and with it 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ..._optional import require
 from ...hosts.seed_llama.detokenizer import Detokenizer, Drawing
 from ..loop import Stage, run
-from .autoencoder import FACTOR
+from .autoencoder import FACTOR, pixels_apart
 from .embedding import ImageEmbedding, Judge, Reading
 from .onlookers import SIDES, Critic, Onlooker, unlike
 from .scenes import Look, Scenes, at_size, features_of, resized, turned
@@ -198,10 +198,7 @@ def train_unet(
             seed=this.seed,
             shares=SHARES,
         )
-        lesson = partial(_lesson, pipeline, given, this)
-        loss = partial(_plain, pipeline, lesson)
-        if this.close:
-            loss = partial(_close, pipeline, given.embedding, eye, critics, lesson)
+        loss = partial(_loss, pipeline, given, eye, critics, this)
         run(_Pupil(pipeline, critics), loss, check, stage, folder / this.name)
     for part in (pipeline.unet, pipeline.vae):
         part.half().float().eval().requires_grad_(False)
@@ -231,11 +228,19 @@ def _lesson(pipeline: Any, given: Given, this: _Run, step: int, g: torch.Generat
     return _Lesson(look, clean, noise, time, asked, *_condition(pipeline, asked, g))
 
 
-def _plain(
-    pipeline: Any, lesson: Callable[..., _Lesson], step: int, g: torch.Generator
+def _loss(
+    pipeline: Any, given: Given, eye: Eye, critics: Sequence[Critic], this: _Run, step: int, g: torch.Generator
 ) -> tuple[Tensor, dict[str, float]]:
+    """Of a step of either run."""
+    lesson = _lesson(pipeline, given, this, step, g)
+    if this.close:
+        turn = step % len(critics)
+        return _close(pipeline, given.embedding, eye, eye.onlookers[turn], critics[turn], lesson, g)
+    return _plain(pipeline, lesson)
+
+
+def _plain(pipeline: Any, this: _Lesson) -> tuple[Tensor, dict[str, float]]:
     """How far the velocity is off in noisy latents of a scene."""
-    this = lesson(step, g)
     noisy = pipeline.scheduler.add_noise(this.clean, this.noise, this.time)
     wanted = _velocity(pipeline, this.clean, this.noise, this.time)
     missed = F.mse_loss(_predict(pipeline, noisy, this.time, this.condition), wanted)
@@ -246,17 +251,15 @@ def _close(
     pipeline: Any,
     embedding: ImageEmbedding,
     eye: Eye,
-    critics: Sequence[Critic],
-    lesson: Callable[..., _Lesson],
-    step: int,
+    onlooker: Onlooker,
+    critic: Critic,
+    this: _Lesson,
     g: torch.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
-    """What the ViT, and one of the other networks in turn, see in a drawing; and the critic's own loss."""
-    this = lesson(step, g)
+    """What the ViT, and one of the other networks, see in a drawing; and the critic's own loss."""
     guess, missed = _drawing(pipeline, this, g)
     rgb = _decoded(pipeline, guess)
     turn, said = eye.apart(rgb, this.look, embedding.class_token(this.asked))
-    onlooker, critic = eye.onlookers[step % len(critics)], critics[step % len(critics)]
     side = SIDES[int(torch.randint(len(SIDES), (), generator=g))]
     pictures = [this.look.rgb, torch.cat([rgb, _decoded(pipeline, this.clean[:REBUILT])])]
     if torch.rand((), generator=g) < 0.5:  # mirrored, all: what is no thing pleases a network from one side only
@@ -268,8 +271,8 @@ def _close(
     apart, unreal = unlike(seen, true), critic.against(seen, this.asked)
     judged = critic.own_loss(true, seen, this.asked)
     rebuilt = pictures[1][len(rgb) :]
-    again = _rebuilt_loss(rebuilt, at_size(pictures[0][:REBUILT], rebuilt.shape[-1]))
-    again = again + unlike(seen_again, true.part(slice(REBUILT))).mean()
+    colours = pixels_apart(rebuilt, at_size(pictures[0][:REBUILT], rebuilt.shape[-1]))
+    again = 2 * sum(colours) + unlike(seen_again, true.part(slice(REBUILT))).mean()
     told = {"turned": turn, "said": said, "unlike": apart, "unreal": unreal}
     parts = {name: (this.told * part).mean() for name, part in told.items()}
     weights = {"turned": TURNED, "said": SAID, "unlike": UNLIKE, "unreal": REAL}
@@ -298,12 +301,6 @@ def _decoded(pipeline: Any, latents: Tensor) -> Tensor:
     """Pictures (B, 3, S, S), about 0 to 1, of latents of unit variance."""
     with torch.autocast("cpu", torch.bfloat16):
         return pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample.float() / 2 + 0.5
-
-
-def _rebuilt_loss(found: Tensor, wanted: Tensor) -> Tensor:
-    """Pixels and edges, of colours from -1 to 1."""
-    edges = sum(F.l1_loss(found.diff(dim=d), wanted.diff(dim=d)) for d in (2, 3))
-    return 2 * (F.l1_loss(found, wanted) + edges)
 
 
 def _check_drawings(pipeline: StableUnCLIPImg2ImgPipeline, held: tuple[Tensor, Sequence[str], Sequence[str], Judge]):
