@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-__all__ = ["fbank"]
+__all__ = ["fbank", "white_noise"]
 
 _WINDOW_SECONDS, _SHIFT_SECONDS = 0.025, 0.010
 _LOW_HZ = 20.0
@@ -36,6 +36,16 @@ def fbank(waveform: Tensor, sample_rate: int, mel_bins: int) -> Tensor:  # (...,
     power = torch.fft.rfft(frames, n=size).abs().square()[..., : size // 2]  # the Nyquist bin has no weight
     mel = power @ _triangles(sample_rate, mel_bins, size)
     return mel.clamp_min(torch.finfo(torch.float32).eps).log()
+
+
+def white_noise(sample_rate: int, mel_bins: int) -> Tensor:  # (F,) float64
+    """The mean mel power, before the logarithm, of white noise of variance 1; what the bins' widths and window do."""
+    window = int(sample_rate * _WINDOW_SECONDS)
+    size = _fft_size(window)
+    angle = torch.arange(size // 2, dtype=torch.float64) * 2 * torch.pi / size
+    emphasis = 1 + _PRE_EMPHASIS**2 - 2 * _PRE_EMPHASIS * angle.cos()
+    energy = torch.hann_window(window, periodic=False, dtype=torch.float64).square().sum()
+    return (emphasis * energy) @ _triangles(sample_rate, mel_bins, size).double()
 
 
 def _fft_size(window: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ..lens.lens import Lens
 from ..splice import FrozenViT, freeze, vit_from_tower
 from ..train import TrainConfig, lens_config_for, train_lens
 from ..train.augment import PointCloudAugment
+from ..train.recipe import trainable_lens
 from ..train.towers import load_text_tower
 from .build import read_tower
 from .data.pack import read_lines
@@ -51,14 +52,25 @@ def train_point_cloud(work: Path, target: Path) -> None:
 
 def train_sense(sense: Sense, work: Path, target: Path) -> None:
     """Align the lens of a sense, write it in float16, and its held-out cases beside it."""
-    _train(sense.modality, sense.lens, sense.runs, sense.pairs(work), work, target)
+    _train(sense.modality, sense.lens, sense.runs, sense.pairs(work), work, target, sense.start)
     sense.write_heldout(work, target / "heldout" / sense.modality)
 
 
-def _train(modality: str, sizes: Mapping[str, Any], runs: Sequence[Run], pairs: Path, work: Path, target: Path) -> None:
+def _train(
+    modality: str,
+    sizes: Mapping[str, Any],
+    runs: Sequence[Run],
+    pairs: Path,
+    work: Path,
+    target: Path,
+    start: Callable[[Lens, Path], None] | None = None,
+) -> None:
     """All runs of a lens, each from where the one before it ended; each goes on where it was stopped."""
     vit = pocket_vit(target / "instructblip")
     lens: Lens | LensConfig = lens_config_for(modality, vit, sizes)
+    if start:
+        lens, _ = trainable_lens(lens, vit, seed=0)
+        start(lens, work)
     name = lens_folder(modality)
     for run in runs:
         lens = _align(pairs, vit, lens, target / "instructblip" / HEAD_FILE, work / f"{name}-{run.name}", run)

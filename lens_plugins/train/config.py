@@ -24,6 +24,7 @@ _NOT_NEGATIVE = (
     "image_weight",
     "text_weight",
     "regression_weight",
+    "embedding_share",
 )
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "int": ((int,), "a whole number"),
@@ -48,6 +49,7 @@ class TrainConfig(FrozenConfig):
     optimizer: str = "adamw"  # adamw | muon (for the lens's matrices): sooner there from random weights
     lr: float | None = None  # None: 5e-4 for point clouds, 2e-4 for the rest
     warmup_steps: int | None = None  # None: a tenth of `steps`
+    embedding_share: float = 1.0  # of the learning rate, for the lens's embedding; less for one that knows something
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-6
     weight_decay: float = 0.2  # not on biases, norms, latents, position tables and other vectors

@@ -19,10 +19,12 @@ def muon_beside(
     Muon (Jordan et al. 2024) steps along the orthogonalised momentum, here at AdamW's size of step, so that learning
     rates of one size serve both. Kernels and vectors stay where they are.
     """
-    matrices: list[Tensor] = []
+    taken: list[dict[str, Any]] = []
     for group in groups:
-        matrices += [p for p in group["params"] if p.ndim == 2 and chosen(p)]
+        matrices = [p for p in group["params"] if p.ndim == 2 and chosen(p)]
         group["params"] = [p for p in group["params"] if not (p.ndim == 2 and chosen(p))]
-    if not matrices:
+        if matrices:
+            taken.append({**group, "params": matrices, "weight_decay": weight_decay})
+    if not taken:
         return []
-    return [torch.optim.Muon(matrices, lr, weight_decay, adjust_lr_fn="match_rms_adamw")]
+    return [torch.optim.Muon(taken, lr, weight_decay, adjust_lr_fn="match_rms_adamw")]

@@ -152,23 +152,29 @@ def lr_at(step: int, config: TrainConfig, peak: float) -> float:
     return peak * (1 + math.cos(math.pi * part)) / 2
 
 
-def weight_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Optimizer groups: matrices and kernels decay; vectors, latents and position tables don't."""
-    decayed, spared = [], []
+def weight_groups(module: nn.Module, weight_decay: float, embedding_share: float = 1.0) -> list[dict[str, Any]]:
+    """Optimizer groups: matrices and kernels decay; vectors, latents and position tables don't.
+
+    Where the lens's embedding learns at a share of the rate, two more groups hold its weights; `share` is a group's
+    factor on the learning rate.
+    """
+    groups = [{"params": [], "weight_decay": decay, "share": 1.0} for decay in (weight_decay, 0.0)]
+    slow = groups if embedding_share == 1.0 else [{**group, "params": [], "share": embedding_share} for group in groups]
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             table = name.rpartition(".")[2] in ("latents", "positions")
-            (spared if parameter.ndim < 2 or table else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+            into = slow if name.startswith("lens.embedding.") else groups
+            into[parameter.ndim < 2 or table]["params"].append(parameter)
+    return groups if slow is groups else [*groups, *slow]
 
 
 def optimizers_for(module: nn.Module, config: TrainConfig, peak: float) -> list[torch.optim.Optimizer]:
     """AdamW for everything, or Muon for the matrices of the part called `lens` and AdamW for the rest."""
-    groups = weight_groups(module, config.weight_decay)
+    groups = weight_groups(module, config.weight_decay, config.embedding_share)
     muon: list[torch.optim.Optimizer] = []
     if config.optimizer == "muon":
         inside = {id(p) for name, p in module.named_parameters() if name.startswith("lens.")}
-        muon = muon_beside(groups[:1], lambda p: id(p) in inside, peak, config.weight_decay)
+        muon = muon_beside(groups[::2], lambda p: id(p) in inside, peak, config.weight_decay)
     return [torch.optim.AdamW(groups, lr=peak, betas=config.betas, eps=config.eps), *muon]
 
 
@@ -306,7 +312,7 @@ class _Run:
     def _one_step(self, batch: Batch) -> dict[str, Tensor]:
         self.lens.train()
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-            group["lr"] = lr_at(self.step, self.config, self.peak)
+            group["lr"] = lr_at(self.step, self.config, self.peak) * group["share"]
         parts = self.model(batch, self.accelerator)
         self.alignment.zero_grad(set_to_none=True)
         self.accelerator.backward(self.scaler.scale(parts["loss"]))

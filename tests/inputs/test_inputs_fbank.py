@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lens_plugins.inputs.fbank import fbank
+from lens_plugins.inputs.fbank import fbank, white_noise
 
 RATE, BINS, WINDOW, SHIFT, SIZE = 16_000, 128, 400, 160, 512
 
@@ -71,3 +71,13 @@ def test_a_batch_of_clips_equals_one_by_one(samples):
 
 def test_a_constant_signal_is_silence():
     assert fbank(torch.full((800,), 0.7), RATE, BINS).max() == pytest.approx(-15.9424, abs=1e-3)
+
+
+def test_the_power_of_white_noise_is_what_its_spectrogram_has():
+    noise = torch.randn(60 * RATE, generator=torch.Generator().manual_seed(0))
+    measured = fbank(noise, RATE, BINS).exp().mean(dim=0)
+    expected = white_noise(RATE, BINS).float()
+    heard = expected > 0  # the narrowest bins hold no line of the spectrum
+    assert heard.sum() > 120
+    heard[0] = False  # a part of it goes with the frame's mean
+    torch.testing.assert_close(measured[heard], expected[heard], rtol=0.1, atol=0)

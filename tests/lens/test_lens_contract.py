@@ -41,6 +41,18 @@ class TestAudio(LensContract):
         torch.testing.assert_close(latents[:, 1], lens(batch.flip(0)), atol=1e-5, rtol=1e-5)
 
 
+class TestAudioBehindAStem(LensContract):
+    @pytest.fixture
+    def config(self):
+        settings = AudioSettings(frames=40, mel_bins=32, clip_seconds=0.5)
+        embedding = SpectrogramConfig(16, 80, patch=1, stride=1, mel_bins=32, stem=(4, 6))
+        return LensConfig("audio", 32, embedding, resampler(16), settings)
+
+    @pytest.fixture
+    def batch(self):
+        return torch.randn(2, 40, 32, generator=torch.Generator().manual_seed(1))
+
+
 class TestDepth(LensContract):
     @pytest.fixture
     def config(self):

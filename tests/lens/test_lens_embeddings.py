@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lens_plugins.errors import ConfigError, InputError
+from lens_plugins.inputs.audio import AudioSettings
 from lens_plugins.lens.embeddings import (
     DepthConfig,
     DepthEmbedding,
@@ -14,6 +15,7 @@ from lens_plugins.lens.embeddings import (
     SpectrogramConfig,
     SpectrogramEmbedding,
 )
+from lens_plugins.lens.embeddings.stem import ConvStem
 
 POINT = PointConfig(24, 16, 8, 12, 8)
 
@@ -94,6 +96,68 @@ class TestSpectrogram:
             SpectrogramEmbedding(SpectrogramConfig(8))(torch.zeros(1, 512, 64))
         with pytest.raises(ConfigError, match=r"25 positions.*12 frequency rows"):
             SpectrogramConfig(8, 25)
+
+
+class TestStem:
+    """Convolutions before the patches."""
+
+    def config(self, **values):
+        return SpectrogramConfig(**{"width": 8, "positions": 12, "patch": 1, "stride": 1, "mel_bins": 16} | values)
+
+    @pytest.mark.parametrize(("frames", "fits"), [(11, False), (12, True), (15, True), (16, False)])
+    def test_every_block_halves_both_axes(self, frames, fits):
+        embedding = SpectrogramEmbedding(self.config(stem=(4, 6)))  # 16 bins to 4 rows
+        fbank = torch.randn(2, frames, 16)
+        if fits:
+            assert embedding(fbank)[0].shape == (2, 12, 8)
+        else:
+            with pytest.raises(InputError, match=f"{frames} frames.*12"):
+                embedding(fbank)
+
+    def test_rows_run_along_frequency_and_columns_along_time(self):
+        stem = ConvStem((1,), 8)
+        for conv in stem.convs:
+            torch.nn.init.zeros_(conv.weight)
+            conv.weight.data[0, 0, 1, 1] = 1  # passes its input on
+        x = torch.full((1, 1, 8, 12), -20.0)
+        x[..., 6:8, 0:3] = 0  # loud: high and early
+        found = stem(x)[0, 0]
+        assert found.shape == (4, 6)
+        assert found.argmax() == 3 * 6
+        assert found[:3].max() < found[3, 0]
+
+    def test_power_is_averaged_and_has_a_soft_floor(self):
+        stem = ConvStem((1,), 4)
+        power = torch.arange(1.0, 1 + 4 * 8).view(1, 1, 4, 8)
+        pooled = ConvStem.pooled(power)
+        assert pooled[0, 0, 1, 1] == power[0, 0, 1:4, 1:5].mean()
+        assert pooled[0, 0, 0, 0] == power[0, 0, :2, :3].mean()  # what is beyond an edge does not count
+        torch.nn.init.zeros_(stem.convs[0].weight)
+        for conv in stem.convs:
+            torch.nn.init.zeros_(conv.weight)
+            conv.weight.data[0, 0, 1, 1] = 1
+        stem.offset.data[:] = torch.tensor([0.0, 3.0])
+        expected = (pooled * stem.offset.exp()[:, None]).log1p()
+        torch.testing.assert_close(stem(power.log()), expected)
+
+    def test_half_precision_has_room(self):
+        embedding = SpectrogramEmbedding(self.config(stem=(4, 6))).to(torch.bfloat16)
+        assert embedding(torch.full((1, 12, 16), 20.0))[0].isfinite().all()
+
+    def test_what_does_not_fit_is_refused(self):
+        for values, message in (
+            ({"stem": (4, 0)}, "channels must be positive"),
+            ({"stem": (4,), "mel_bins": None}, "mel_bins is None.*even number"),
+            ({"stem": (4,), "mel_bins": 15}, "mel_bins is 15.*even number"),
+            ({"stem": (4, 6, 8), "positions": 12, "patch": 3}, "mel_bins is 16, below a patch of 24"),
+        ):
+            with pytest.raises(ConfigError, match=message):
+                self.config(**values)
+        with pytest.raises(ConfigError, match="3 time columns need 12 to 15 frames, not 20"):
+            self.config(stem=(4, 6)).check_input(AudioSettings(frames=20, mel_bins=16))
+
+    def test_lenses_without_one_keep_their_tensors(self):
+        assert set(SpectrogramEmbedding(SpectrogramConfig(8)).state_dict()) == {"proj.weight", "positions"}
 
 
 class TestPatches:

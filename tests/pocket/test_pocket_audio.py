@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import struct
+import zipfile
 import zlib
 from collections import Counter
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 
@@ -279,6 +281,31 @@ def test_a_folder_of_notes_is_one_recording(tmp_path):
         sound_files.read_sound("tones-cello:empty", {"tones-cello": tmp_path})
 
 
+def test_a_sound_in_a_zip_file_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "usr/share/games/0ad/mods/public/public.zip"
+    path.parent.mkdir(parents=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("audio/actor/cow.wav", put(tmp_path / "cow.wav", tone(1)).read_bytes())
+        archive.writestr("audio/notes.txt", b"no sound")
+    packages = {"0ad": tmp_path}
+    assert len(sound_files.read_sound("0ad:actor/cow.wav", packages)) == pytest.approx(RATE, abs=400)
+    with pytest.raises(InputError, match=r"public\.zip gives no actor/sheep\.wav"):
+        sound_files.read_sound("0ad:actor/sheep.wav", packages)
+    with pytest.raises(InputError, match="cannot be read as a sound file"):
+        sound_files.read_sound("0ad:notes.txt", packages)
+    monkeypatch.setattr(sound_files, "MAX_RESOURCE", 1000)
+    with pytest.raises(InputError, match=r"cow\.wav in .* unpacks to more than 1000 bytes"):
+        sound_files.read_sound("0ad:actor/cow.wav", packages)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"public\.zip gives no actor/cow\.wav"):
+        sound_files.read_sound("0ad:actor/cow.wav", packages)
+
+
+def test_a_mod_of_scorched_has_a_folder_of_its_own(tmp_path):
+    put(tmp_path / "usr/share/games/scorched3d/data/globalmods/apoc/data/wav/misc/moo.wav", tone(1))
+    assert len(sound_files.read_sound("scorched:apoc/moo.wav", {"scorched": tmp_path})) == pytest.approx(RATE, abs=400)
+
+
 # The table
 
 
@@ -306,6 +333,7 @@ def test_what_is_held_out_is_trained_on_nowhere():
     assert {sound.partition(":")[0] for sound in held_out} == {"stamps", "gcompris", "animals"}
     copies = {"mudchute_cow_1.ogg", "crash02.ogg", "tom03.ogg", "chicken.wav"}
     assert not {sound.rpartition("/")[2] for sound in trained} & copies
+    assert not trained & {"abcs:horse", "abcs:bass_drum", "scorched:apoc/sheep.wav"}
 
 
 def test_every_source_is_read_and_used():
@@ -391,7 +419,8 @@ def test_pairs_name_clips_pictures_and_the_thing(work):
 
 def test_clips_fit_the_small_lens(work):
     pair = read_manifest(audio.audio_pairs(work))[0]
-    settings = AudioSettings(**{k: v for k, v in audio.SENSE.lens.items() if k != "positions"})
+    known = {field.name for field in fields(AudioSettings)}
+    settings = AudioSettings(**{k: v for k, v in audio.SENSE.lens.items() if k in known})
     assert read(pair.path, settings=settings).tensor.shape == (198, 128)
 
 
@@ -403,7 +432,7 @@ def test_the_small_lens_can_be_built():
     from lens_plugins.train import TrainConfig, lens_config_for
 
     config = lens_config_for("audio", vit_from_tower(InstructBlipVisionModel(vit_config()), "random"), audio.SENSE.lens)
-    assert (config.input.clips, config.input.clip_seconds, config.embedding.positions) == (1, 2.0, 12 * 19)
+    assert (config.input.clips, config.input.clip_seconds, config.embedding.positions) == (1, 2.0, 8 * 12)
     assert [TrainConfig(**run.train).optimizer for run in audio.SENSE.runs] == ["muon"] * 3
 
 

@@ -57,6 +57,32 @@ def test_muon_moves_the_matrices_of_the_lens_and_nothing_twice(vit, lens_config)
     assert all(p.ndim == 2 for group in muon.param_groups for p in group["params"])
 
 
+def test_an_embedding_that_knows_something_learns_at_a_share_of_the_rate(vit, lens_config):
+    module = torch.nn.ModuleDict({"lens": Lens(lens_config), "head": torch.nn.Linear(8, 4)})
+    everything = {id(p) for p in module.parameters()}
+    for optimizer in ("adamw", "muon"):
+        groups = [
+            group
+            for one in optimizers_for(module, quick(optimizer=optimizer, embedding_share=0.25), 1e-3)
+            for group in one.param_groups
+        ]
+        shares = {id(p): group["share"] for group in groups for p in group["params"]}
+        assert shares.keys() == everything
+        inside = {id(p) for p in module["lens"].embedding.parameters()}
+        assert {share for key, share in shares.items() if key in inside} == {0.25}
+        assert {share for key, share in shares.items() if key not in inside} == {1.0}
+
+
+def test_a_share_of_nothing_leaves_the_embedding_as_it_was(world, vit, lens_config, text_tower, tmp_path):
+    lens = Lens(lens_config)
+    before = {name: p.clone() for name, p in lens.named_parameters()}
+    config = quick(steps=2, embedding_share=0.0, weight_decay=0.1, ema=0.0)
+    train_lens(world, vit=vit, lens=lens, output=tmp_path / "run", config=config, text_tower=text_tower)
+    changed = {name for name, p in lens.named_parameters() if not torch.equal(p, before[name])}
+    assert changed
+    assert not any(name.startswith("embedding.") for name in changed)
+
+
 def test_muon_leaves_a_lens_without_matrices_to_adamw(vit):
     config = lens_config_for("tactile", vit)
     config = replace(config, embedding=replace(config.embedding, width=vit.width), resampler=None)

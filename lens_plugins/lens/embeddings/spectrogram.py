@@ -1,4 +1,7 @@
-"""Spectrogram tokenizer: overlapping patches of a log-mel spectrogram (as in AST, Gong et al. 2021)."""
+"""Spectrogram tokenizer: overlapping patches of a log-mel spectrogram (as in AST, Gong et al. 2021).
+
+A lens of few recordings may put convolutions before the patches; none of the released ones does.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 
 from ..._config import FrozenConfig
 from ...errors import InputError
+from .stem import ConvStem
 
 __all__ = ["SpectrogramConfig", "SpectrogramEmbedding"]
 
@@ -23,12 +27,20 @@ class SpectrogramConfig(FrozenConfig):
     patch: int = 14
     stride: int = 10
     mel_bins: int | None = 128  # None: any that gives `positions` patches
+    stem: tuple[int, ...] = ()  # channels of the blocks of a `ConvStem`, whose map is then what is cut into patches
 
     def __post_init__(self) -> None:
         for name in ("width", "positions", "patch", "stride"):
             self._require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}.")
+        self._require(all(c > 0 for c in self.stem), f"stem is {self.stem}; its channels must be positive.")
+        self._require(
+            not self.stem or (self.mel_bins is not None and self.mel_bins % 2 == 0),
+            f"mel_bins is {self.mel_bins}; a lens with a stem reads an even number that it names.",
+        )
         if self.mel_bins is not None:
-            self._require(self.mel_bins >= self.patch, f"mel_bins is {self.mel_bins}, below a patch of {self.patch}.")
+            self._require(
+                self.mel_bins >= self.smallest, f"mel_bins is {self.mel_bins}, below a patch of {self.smallest}."
+            )
             self._require(
                 self.positions % self.rows == 0,
                 f"{self.positions} positions are not whole columns of the {self.rows} frequency rows that "
@@ -44,9 +56,19 @@ class SpectrogramConfig(FrozenConfig):
         """Frequency rows; needs `mel_bins`."""
         return self.steps(self.mel_bins)
 
+    @property
+    def reduction(self) -> int:
+        """Bins or frames to one row or column of what is cut into patches."""
+        return 2 ** len(self.stem)
+
+    @property
+    def smallest(self) -> int:
+        """Bins or frames of one patch."""
+        return self.patch * self.reduction
+
     def steps(self, length: int) -> int:
         """Patches that fit along an axis."""
-        return (length - self.patch) // self.stride + 1
+        return (length // self.reduction - self.patch) // self.stride + 1
 
     def check_input(self, settings: Any) -> None:
         if self.mel_bins is None:
@@ -56,10 +78,11 @@ class SpectrogramConfig(FrozenConfig):
             f"the lens reads {self.mel_bins} mel bins, the input settings make {settings.mel_bins}.",
         )
         columns = self.positions // self.rows
-        first = self.patch + self.stride * (columns - 1)
+        first = (self.patch + self.stride * (columns - 1)) * self.reduction
+        last = first + self.stride * self.reduction - 1
         self._require(
             self.steps(settings.frames) == columns,
-            f"{columns} time columns need {first} to {first + self.stride - 1} frames, not {settings.frames}.",
+            f"{columns} time columns need {first} to {last} frames, not {settings.frames}.",
         )
 
 
@@ -72,7 +95,10 @@ class SpectrogramEmbedding(nn.Module):
     def __init__(self, config: SpectrogramConfig) -> None:
         super().__init__()
         self.config = config
-        self.proj = nn.Conv2d(1, config.width, config.patch, config.stride, bias=False)
+        self.stem: nn.Module = ConvStem(config.stem, config.mel_bins) if config.stem else nn.Identity()
+        self.proj = nn.Conv2d(
+            config.stem[-1] if config.stem else 1, config.width, config.patch, config.stride, bias=False
+        )
         self.positions = nn.Parameter(torch.randn(config.positions, config.width) * config.width**-0.5)
 
     def forward(self, fbank: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,7 +108,8 @@ class SpectrogramEmbedding(nn.Module):
             InputError: another number of axes, of mel bins or of time columns.
         """
         self._check(fbank)
-        tokens = self.proj(fbank.transpose(1, 2)[:, None].to(self.proj.weight.dtype))  # (B, W, rows, columns)
+        cells = self.stem(fbank.transpose(1, 2)[:, None].to(self.proj.weight.dtype))  # (B, C, F', T')
+        tokens = self.proj(cells)  # (B, W, rows, columns)
         return tokens.flatten(2).transpose(1, 2), self.positions  # (B, W, N) -> (B, N, W)
 
     def _check(self, fbank: Tensor) -> None:
@@ -92,8 +119,8 @@ class SpectrogramEmbedding(nn.Module):
         frames, bins = fbank.shape[1:]
         if config.mel_bins not in (None, bins):
             raise InputError(f"The lens reads {config.mel_bins} mel bins; this spectrogram has {bins}.")
-        if min(frames, bins) < config.patch:
-            raise InputError(f"{frames} frames of {bins} mel bins are smaller than a patch of {config.patch}.")
+        if min(frames, bins) < config.smallest:
+            raise InputError(f"{frames} frames of {bins} mel bins are smaller than a patch of {config.smallest}.")
         rows, columns = config.steps(bins), config.steps(frames)
         if rows * columns != config.positions:
             raise InputError(

@@ -1,4 +1,4 @@
-"""How a recording is read from its package: files, and notes or sounds inside files of Qt, FreePats, SF2 and OpenTTD.
+"""How a recording is read from its package: files, and sounds inside files of Qt, FreePats, SF2, OpenTTD and ZIP.
 
 All come out alike: one channel at 16 kHz, silence at both ends cut off, one peak level.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -68,6 +69,28 @@ def _below(*root: str, ending: str = "") -> Callable[[Path, str], tuple[np.ndarr
     return read
 
 
+def _zipped(*path: str, root: str) -> Callable[[Path, str], tuple[np.ndarray, int]]:
+    """Reads the files below a folder inside a ZIP file."""
+
+    def read(folder: Path, inside: str) -> tuple[np.ndarray, int]:
+        file = folder.joinpath(*path)
+        try:
+            with zipfile.ZipFile(file) as archive:
+                if archive.getinfo(f"{root}/{inside}").file_size > MAX_RESOURCE:
+                    raise InputError(f"{inside} in {file} unpacks to more than {MAX_RESOURCE} bytes.")
+                return _decoded(io.BytesIO(archive.read(f"{root}/{inside}")))
+        except (KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
+            raise InputError(f"{file} gives no {inside}: {error}.") from error
+
+    return read
+
+
+def _scorched(folder: Path, inside: str) -> tuple[np.ndarray, int]:
+    """Each mod of the game has a folder of its own: `mod/file`."""
+    mod, _, name = inside.partition("/")
+    return _decoded(folder.joinpath(*_GAMES, "scorched3d", "data", "globalmods", mod, "data", "wav", "misc", name))
+
+
 def _activity(folder: Path, inside: str) -> tuple[np.ndarray, int]:
     activity, _, name = inside.partition("/")
     files = rcc_files(folder / "usr" / "share" / "gcompris-qt" / "rcc" / f"{activity}.rcc")
@@ -119,6 +142,10 @@ _READERS: dict[str, Callable[[Path, str], tuple[np.ndarray, int]]] = {
     "mate": _below(*_SHARE, "sounds", "mate", "default", "alerts"),
     "lmms": _below(*_SHARE, "lmms", "samples"),
     "sonic": _below(*_SHARE, "sonic-pi", "samples"),
+    "abcs": _below(*_SHARE, "qabcs", "abcs", "all", "noises", ending=".ogg"),
+    "0ad": _zipped(*_GAMES, "0ad", "mods", "public", "public.zip", root="audio"),
+    "scorched": _scorched,
+    "lugaru": _below(*_GAMES, "lugaru", "Sounds"),
     "bank": _soundfont(*_SHARE, "sounds", "sf2"),
     "kits": _soundfont("usr", "lib", "lv2", "avldrums.lv2"),
     **{name: _below() for name in SOURCES if name.startswith("tones-")},

@@ -116,6 +116,27 @@ SOURCES: dict[str, Source] = {
         "drums and guitars", "CC0-1.0 (recordings), MIT (package)",
         "freesound contributors; gathered by Sam Aaron", "https://sonic-pi.net",
     ),
+    "abcs": Source(
+        "qabcs-data", "apt", "1.0.2-6", "qabcs-data_1.0.2-6_all.deb",
+        "3484da4cf258e6f3a39a1fc99bbfcaddfd679cff96a8fa792f261ab0a2bf9d86",
+        "sounds of animals and instruments", "GPL-3.0-or-later", "Alexander Danilov, DanSoft",
+        "https://bitbucket.org/admsasha/qabcs",
+    ),
+    "0ad": Source(
+        "0ad-data", "apt", "0.0.26-1", "0ad-data_0.0.26-1_all.deb",
+        "53745ae74d05bccf6783400fa98f3932b21729ab9d2e86151aa2c331c3455178",
+        "sounds of animals, saws and rain", "CC-BY-SA-3.0", "Wildfire Games", "https://play0ad.com",
+    ),
+    "scorched": Source(
+        "scorched3d-data", "apt", "44+dfsg-8", "scorched3d-data_44+dfsg-8_all.deb",
+        "b0be0a6d561966a62b1f135e0e6f5681c85f12e34ecad5777cb1af9fbcb7f1da",
+        "sounds of animals and a fire truck", "GPL-2.0-or-later", "Gavin Camp", "http://www.scorched3d.co.uk",
+    ),
+    "lugaru": Source(
+        "lugaru-data", "apt", "1.2-6", "lugaru-data_1.2-6_all.deb",
+        "6a25e8d2d7c2d94b7873669d1f52137b2ba56e86ba5c2f08fefeacd65e526023",
+        "barks", "CC-BY-SA-3.0 (data), GPL-2.0-or-later (package)", "Wolfire Games", "https://osslugaru.gitlab.io",
+    ),
     "bank": Source(
         "fluid-soundfont-gm", "apt", "3.1-5.3", "fluid-soundfont-gm_3.1-5.3_all.deb",
         "6f531493ac4e4d9772fd96b2488ea1790af81c196135fbdd25997da0781fc60e",
@@ -182,6 +203,10 @@ LICENCES = (
     ("sonic:guit_harmonics.flac", "CC0-1.0", "BStateham"),
     ("sonic:guit_*", "CC0-1.0", "Sub-d"),
     ("sonic:loop_amen_full.flac", "CC0-1.0", "gowers"),
+    ("abcs:*", "GPL-3.0-or-later", "Alexander Danilov, DanSoft"),
+    ("0ad:*", "CC-BY-SA-3.0", "Wildfire Games"),
+    ("scorched:*", "GPL-2.0-or-later", "Gavin Camp"),
+    ("lugaru:*", "CC-BY-SA-3.0", "Wolfire Games"),
     ("bank:*", "MIT", "Frank Wen and others"),
     ("kits:*", "CC-BY-SA-3.0", "Glen MacArthur"),
     ("tones-*", "CC-BY-3.0", "Nicholaus Brosowsky"),

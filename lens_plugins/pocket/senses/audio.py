@@ -19,6 +19,7 @@ import numpy as np
 
 from ...errors import CheckpointError, InputError
 from ...train.augment import AudioAugment
+from .. import sound_network
 from ..data import sound_sources, sounds
 from ..data.pack import read_lines, write_lines
 from ..data.sound_files import RATE, read_sound
@@ -34,8 +35,8 @@ PACKS = ("emoji", "stamps")  # whose pictures anchor the sounds, in this order
 SPARE = "clipart"  # whose names are less to be relied on: a "chicken" there may be a hamburger
 ENOUGH = 3  # pictures from the other packs that make those of SPARE needless
 VIEWS = 8  # pictures of a thing, at most
-CLIPS = 40  # training clips of a thing, at most
-FEWEST = 30  # rows of a thing in the manifest: the clips of one that has fewer stand there more than once
+CLIPS = 60  # training clips of a thing, at most
+FEWEST = 40  # rows of a thing in the manifest: the clips of one that has fewer stand there more than once
 
 
 @dataclass(frozen=True)
@@ -254,6 +255,15 @@ SENSE = Sense(
         Run("short", _SHORT, {**_LONG_RUN, "steps": 1500, "lr": 1.5e-3}),
         close(_SHORT, steps=300, text_weight=2.0, **_EVERY_RUN),
     ),
-    # One clip of two seconds, since most recordings are that short: 198 frames, 12 rows of 19 patches.
-    lens={"clip_seconds": 2.0, "frames": 198, "clips": 1, "positions": 228},
+    # One clip of two seconds, since most recordings are that short: 198 frames, 8 rows of 12 cells of the stem's map.
+    lens={
+        "clip_seconds": 2.0,
+        "frames": 198,
+        "clips": 1,
+        "stem": sound_network.CHANNELS,
+        "patch": 1,
+        "stride": 1,
+        "positions": 96,
+    },
+    start=sound_network.start_stem,
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError
+from ...lens.lens import Lens
 from .. import HELD_OUT
 
 __all__ = ["Case", "Run", "Sense", "close", "find_sense", "lens_folder", "senses"]
@@ -57,6 +58,7 @@ class Sense:
     runs: Sequence[Run]  # of the training call, in order
     pictures: Callable[[Path], list[Case]] | None = None  # target folder -> pictures of the cases' things, the ceiling
     lens: Mapping[str, Any] = field(default_factory=dict)  # fields of the small lens, for `lens_config_for`
+    start: Callable[[Lens, Path], None] | None = None  # (new lens, work folder): what it knows before the first run
     simulated: bool = False  # marked wherever a figure is shown
 
     @property
