@@ -73,3 +73,12 @@ def test_values_that_are_not_a_lens(change, sentence):
     with pytest.raises(ConfigError) as caught:
         LensConfig.from_dict(small_config("point_cloud").to_dict() | change)
     assert sentence in str(caught.value)
+
+
+def test_a_list_from_the_command_line_is_a_tuple():
+    config = LensConfig(
+        "audio", 8, SpectrogramConfig(8, 96, patch=1, stride=1, stem=(4, 4, 4, 4)), None, AudioSettings(frames=198)
+    )
+    given = config.override({"stem": [2, 2, 2, 2]})
+    assert given.embedding.stem == (2, 2, 2, 2)
+    assert LensConfig.from_dict(given.to_dict()) == given

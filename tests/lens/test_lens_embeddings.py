@@ -146,7 +146,8 @@ class TestStem:
 
     def test_what_does_not_fit_is_refused(self):
         for values, message in (
-            ({"stem": (4, 0)}, "channels must be positive"),
+            ({"stem": (4, 0)}, r"stem is \(4, 0\); it must be a list of channels"),
+            ({"stem": 4}, "stem is 4; it must be a list of channels"),
             ({"stem": (4,), "mel_bins": None}, "mel_bins is None.*even number"),
             ({"stem": (4,), "mel_bins": 15}, "mel_bins is 15.*even number"),
             ({"stem": (4, 6, 8), "positions": 12, "patch": 3}, "mel_bins is 16, below a patch of 24"),

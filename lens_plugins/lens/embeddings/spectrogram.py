@@ -32,7 +32,10 @@ class SpectrogramConfig(FrozenConfig):
     def __post_init__(self) -> None:
         for name in ("width", "positions", "patch", "stride"):
             self._require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}.")
-        self._require(all(c > 0 for c in self.stem), f"stem is {self.stem}; its channels must be positive.")
+        self._require(
+            isinstance(self.stem, tuple) and all(isinstance(c, int) and c > 0 for c in self.stem),
+            f"stem is {self.stem!r}; it must be a list of channels, whole numbers above 0.",
+        )
         self._require(
             not self.stem or (self.mel_bins is not None and self.mel_bins % 2 == 0),
             f"mel_bins is {self.mel_bins}; a lens with a stem reads an even number that it names.",
