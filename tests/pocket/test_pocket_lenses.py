@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,8 +7,12 @@ from PIL import Image
 from test_pocket_packs import write_pack
 
 from lens_plugins.inputs import read
+from lens_plugins.lens.lens import Lens
+from lens_plugins.pocket import lenses
 from lens_plugins.pocket.heldout import VIEWS, open_heldout, write_heldout
 from lens_plugins.pocket.lenses import point_cloud_pairs
+from lens_plugins.pocket.senses.audio import SENSE
+from lens_plugins.splice import vit_from_tower
 from lens_plugins.train.manifest import read_manifest
 
 
@@ -64,3 +69,29 @@ def test_held_out_objects_come_back_as_they_were_written(work, tmp_path):
     assert (found.object, found.label, len(found.pictures)) == ("sweethome-1", "chair", VIEWS)
     cloud = np.load(work / "pack" / "sweethome" / "clouds.npy")[1]
     assert found.cloud.numpy() == pytest.approx(cloud[:2048].astype(np.float32))
+
+
+def test_a_sense_may_start_from_weights_that_know_something(tmp_path, monkeypatch):
+    from transformers.models.instructblip.modeling_instructblip import InstructBlipVisionModel
+
+    from lens_plugins.pocket.vit import vit_config
+
+    def start(lens, work):
+        assert work == tmp_path / "work"
+        lens.embedding.stem.scale.data.fill_(7)
+
+    def align(pairs, vit, lens, head, output, run):
+        aligned.append((run.name, lens.embedding.stem.scale.item(), lens.training))
+        return lens
+
+    aligned = []
+    monkeypatch.setattr(
+        lenses, "pocket_vit", lambda host: vit_from_tower(InstructBlipVisionModel(vit_config()), "random")
+    )
+    monkeypatch.setattr(lenses, "_align", align)
+    sense = replace(
+        SENSE, pairs=lambda work: work / "manifest.jsonl", write_heldout=lambda work, target: 0, start=start
+    )
+    lenses.train_sense(sense, tmp_path / "work", tmp_path / "target")
+    assert aligned == [("first", 7.0, True), ("close", 7.0, True)]
+    assert Lens.from_pretrained(tmp_path / "target" / "lens-audio").embedding.stem.scale == 7
