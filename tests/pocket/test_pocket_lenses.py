@@ -93,5 +93,5 @@ def test_a_sense_may_start_from_weights_that_know_something(tmp_path, monkeypatc
         SENSE, pairs=lambda work: work / "manifest.jsonl", write_heldout=lambda work, target: 0, start=start
     )
     lenses.train_sense(sense, tmp_path / "work", tmp_path / "target")
-    assert aligned == [("first", 7.0, True), ("close", 7.0, True)]
+    assert aligned == [(run.name, 7.0, True) for run in SENSE.runs]
     assert Lens.from_pretrained(tmp_path / "target" / "lens-audio").embedding.stem.scale == 7

@@ -36,7 +36,7 @@ class Run:
 
 
 def close(augmentation: Any, **train: Any) -> Run:
-    """The last run of every lens: little contrast and much regression towards the mean of a thing's pictures.
+    """The last run of most lenses: little contrast and much regression towards the mean of a thing's pictures.
 
     The Q-Former reads the features themselves and not which of them is nearest.
     """
