@@ -74,9 +74,7 @@ def stem_weights(network: Mapping[str, Tensor], settings: AudioSettings) -> dict
                 leaf: network[f"{block}bn{layer}.{leaf}"] for leaf in ("weight", "bias", "running_mean", "running_var")
             }
             factor = norm["weight"] / (norm["running_var"] + 1e-5).sqrt()
-            kernel = network[f"{block}conv{layer}.weight"].transpose(
-                2, 3
-            )  # it reads (time, bins), the stem (bins, time)
+            kernel = network[f"{block}conv{layer}.weight"].mT  # it reads (time, bins), the stem (bins, time)
             state[f"convs.{number}.weight"] = kernel * factor[:, None, None, None]
             state[f"convs.{number}.bias"] = norm["bias"] - norm["running_mean"] * factor
     except KeyError as error:
