@@ -1,9 +1,9 @@
 """Hearing: sounds of things, aligned to pictures of the same things.
 
 What the split can show: whether the lens knows a recording again at a moment that it was not trained on, changed in
-nothing else (the same animal, room and microphone). Half of the things have one recording only, so for those it says
-nothing about another dog. The recordings held out whole do; they are few, and counted apart (`same_recording`
-in the index).
+nothing else (the same animal, room and microphone). A quarter of the things have one recording only, so for those it
+says nothing about another dog. The recordings held out whole do; they are few, and counted apart (`same_recording` in
+the index). The lens begins as a network that heard libraries of sound effects, which may hold some of either.
 """
 
 from __future__ import annotations
