@@ -111,8 +111,7 @@ class LensConfig(FrozenConfig):
         changed = {}
         for part_name, part in parts.items():
             own = {name: value for name, value in values.items() if name in part.to_dict()}
-            own = {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}
-            changed[part_name] = replace(part, **own)
+            changed[part_name] = part.from_dict({**part.to_dict(), **own})
         return replace(self, **changed)
 
     def _check_widths(self) -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import fuse_conv_bn_weights
 
 from ..errors import CheckpointError
 from ..inputs.audio import AudioSettings
@@ -31,6 +31,7 @@ _FILE = Path("aisfx", "models", "checkpoint.pth")
 _RATE, _WINDOW = 44_100, 2048  # of its spectrogram
 _LOUDER = 10_000  # its input is log10(1 + 10000 · power) / _LARGEST
 _LARGEST = 9.457798957824707
+_EPS = 1e-5  # of its norms
 
 
 def start_stem(lens: Lens, work: Path) -> None:
@@ -66,17 +67,16 @@ def stem_weights(network: Mapping[str, Tensor], settings: AudioSettings) -> dict
     Raises:
         CheckpointError: a tensor is missing.
     """
-    state: dict[str, Any] = {"scale": torch.tensor(settings.std), "offset": _offset(settings)}
+    state = {"scale": torch.tensor(settings.std), "offset": _offset(settings)}
     try:
         for number in range(2 * len(CHANNELS)):
             block, layer = f"embedding_net.conv_block{number // 2 + 1}.", str(number % 2 + 1)
-            norm = {
-                leaf: network[f"{block}bn{layer}.{leaf}"] for leaf in ("weight", "bias", "running_mean", "running_var")
-            }
-            factor = norm["weight"] / (norm["running_var"] + 1e-5).sqrt()
             kernel = network[f"{block}conv{layer}.weight"].mT  # it reads (time, bins), the stem (bins, time)
-            state[f"convs.{number}.weight"] = kernel * factor[:, None, None, None]
-            state[f"convs.{number}.bias"] = norm["bias"] - norm["running_mean"] * factor
+            mean, var, weight, bias = (
+                network[f"{block}bn{layer}.{leaf}"] for leaf in ("running_mean", "running_var", "weight", "bias")
+            )
+            folded = fuse_conv_bn_weights(kernel, None, mean, var, _EPS, weight, bias)
+            state[f"convs.{number}.weight"], state[f"convs.{number}.bias"] = (part.detach() for part in folded)
     except KeyError as error:
         raise CheckpointError(f"This is not the network {SOURCE}: it has no {error.args[0]}.") from error
     state["convs.0.weight"] = state["convs.0.weight"] / (math.log(10) * _LARGEST)

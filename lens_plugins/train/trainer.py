@@ -312,7 +312,7 @@ class _Run:
     def _one_step(self, batch: Batch) -> dict[str, Tensor]:
         self.lens.train()
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-            group["lr"] = lr_at(self.step, self.config, self.peak) * group["share"]
+            group["lr"] = lr_at(self.step, self.config, self.peak) * group.get("share", 1.0)
         parts = self.model(batch, self.accelerator)
         self.alignment.zero_grad(set_to_none=True)
         self.accelerator.backward(self.scaler.scale(parts["loss"]))

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -51,30 +52,15 @@ def _played(stem: str) -> str:
     return f"gcompris:instruments/{stem}.ogg"
 
 
-def _notes(*patches: str) -> tuple[str, ...]:
-    return tuple(f"notes:{patch}" for patch in patches)
-
-
-def _bank(*names: str) -> tuple[str, ...]:
-    return tuple(f"bank:FluidR3_GM/{name}" for name in names)
-
-
-def _abcs(*names: str) -> tuple[str, ...]:
-    return tuple(f"abcs:{name}" for name in names)
-
-
-def _fauna(*names: str) -> tuple[str, ...]:
-    return tuple(f"0ad:actor/fauna/{name}.ogg" for name in names)
-
-
-def _scorched(*names: str) -> tuple[str, ...]:
-    return tuple(f"scorched:{name}.wav" for name in names)
-
-
 def _several(pattern: str, *parts: str | int) -> tuple[str, ...]:
     return tuple(pattern.format(part) for part in parts)
 
 
+_notes = partial(_several, "notes:{}")
+_bank = partial(_several, "bank:FluidR3_GM/{}")
+_abcs = partial(_several, "abcs:{}")
+_fauna = partial(_several, "0ad:actor/fauna/{}.ogg")
+_scorched = partial(_several, "scorched:{}.wav")
 _BIRDS, _MAMMALS, _MUSIC = "stamps:animals/birds", "stamps:animals/mammals", "stamps:hobbies/music"
 _MEMORY = "gcompris:memory-sound"
 
