@@ -87,7 +87,7 @@ def _as_json(report: LensReport) -> dict[str, Any]:
 
 def _lines(report: LensReport) -> Iterator[str]:
     config = report.config
-    yield f"{report.path}: a {report.modality} lens of the family {report.family}"
+    yield f"{report.path}: a lens for {report.modality} of the family {report.family}"
     yield f"  latents     {config.num_tokens} x {config.width}, {report.parameters:,} parameters"
     yield f"  dimensions  those of {', '.join(report.presets) or 'no released lens'}"
     yield f"  embedding   {_values(config.embedding)}"

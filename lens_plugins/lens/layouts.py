@@ -151,7 +151,7 @@ class Released:
         """
         full = self.root + key
         if full not in self.tensors:
-            raise CheckpointError(f"{self.path} looks like a {self.modality} lens, but it has no {full!r}.")
+            raise CheckpointError(f"{self.path} looks like a lens for {self.modality}, but it has no {full!r}.")
         shape = tuple(self.tensors[full].shape)
         if len(shape) != axes:
             raise CheckpointError(f"{full!r} of {self.path} has {len(shape)} axes, {shape}; a lens has {axes} there.")
@@ -242,7 +242,7 @@ def _modality(path: Path, names: Mapping[str, Tensor], asked: str | None) -> str
     if asked is None:
         return possible[0]
     if asked not in possible:
-        raise CheckpointError(f"{path} holds a {possible[0]} lens, not the {asked} lens asked for.")
+        raise CheckpointError(f"{path} holds a lens for {possible[0]}, not the {asked} lens asked for.")
     return asked
 
 

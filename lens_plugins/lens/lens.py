@@ -81,7 +81,7 @@ class Lens(nn.Module):
             return self(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         if x.ndim != self.embedding.input_dims + 1:
             raise InputError(
-                f"A {self.modality} lens reads tensors of {self.embedding.input_dims} axes in a batch; "
+                f"A lens for {self.modality} reads tensors of {self.embedding.input_dims} axes in a batch; "
                 f"this one has the shape {tuple(x.shape)}."
             )
         tokens, positions = self.embedding(x)

@@ -50,7 +50,7 @@ def load_lens(
     if path.is_dir():
         lens = Lens.from_pretrained(path, dtype=dtype, device=device, overrides=overrides)
         if modality is not None and modality != lens.modality:
-            raise CheckpointError(f"{source} holds a {lens.modality} lens, not the {modality} lens asked for.")
+            raise CheckpointError(f"{source} holds a lens for {lens.modality}, not the {modality} lens asked for.")
         return lens
     released = open_released(path, modality)
     config = infer(released, overrides)

@@ -62,7 +62,7 @@ def inspect_lens(
     path = locate(source)
     report = _folder_report(path, overrides) if path.is_dir() else _file_report(path, modality, overrides)
     if modality not in (None, report.modality):
-        raise CheckpointError(f"{source} holds a {report.modality} lens, not the {modality} lens asked for.")
+        raise CheckpointError(f"{source} holds a lens for {report.modality}, not the {modality} lens asked for.")
     if host_vit is None:
         return report
     return replace(report, vit_differences=compare_vit(path, host_vit, report.modality))

@@ -53,7 +53,7 @@ def lens_config_for(modality: str, vit: FrozenViT, values: Mapping[str, Any] | N
     """
     if modality not in _RECIPES:
         raise ConfigError(
-            f"There is no recipe for a {modality} lens; give a LensConfig. Recipes: {', '.join(_RECIPES)}."
+            f"There is no recipe for a lens for {modality}; give a LensConfig. Recipes: {', '.join(_RECIPES)}."
         )
     embedding, depth, self_per_cross = _RECIPES[modality](vit)
     resampler = _resampler(vit, embedding.width, depth, self_per_cross) if depth else None
@@ -133,7 +133,7 @@ def trainable_lens(lens: Lens | LensConfig, vit: FrozenViT, seed: int) -> tuple[
     config = lens.config if isinstance(lens, Lens) else lens
     if config.tower is not None:
         raise ConfigError(
-            f"A {config.family} lens has a tower of its own; only lenses without one are aligned to a ViT."
+            f"A lens of the family {config.family} has a tower of its own; only lenses without one are aligned to a ViT."
         )
     for what, found, wanted in (
         ("tokens of width", config.width, vit.width),

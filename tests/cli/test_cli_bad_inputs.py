@@ -82,7 +82,7 @@ WRONG = {  # words after `caption`, what the complaint says
     "a lens without a path": (["{piano}", "--lens", "point_cloud"], "NAME=VALUE"),
     "a lens of no modality": (["{piano}", "--lens", "smell=x.pt"], "no modality 'smell'"),
     "a lens that is not there": (["{piano}", "--lens", "point_cloud=./gone.pt"], "gone.pt"),
-    "a lens of another modality": (["{piano}", "--lens", "point_cloud={depth}"], "depth lens"),
+    "a lens of another modality": (["{piano}", "--lens", "point_cloud={depth}"], "lens for depth"),
     "a lens that is a picture": (["{piano}", "--lens", "point_cloud={beach}"], "beach.jpg"),
     "a lens that does not fit": (["{piano}", "--lens", "point_cloud={wide}"], "width 48"),
     "no such host": (["{piano}", "--host", "./gone"], "gone"),

@@ -16,7 +16,7 @@ def released(golden):
 def test_inspect_a_folder(cli, small):
     ended = cli("lens", "inspect", small / "point_cloud")
     assert ended.code == 0
-    assert "a point_cloud lens of the family own" in ended.out
+    assert "a lens for point_cloud of the family own" in ended.out
     assert "latents     4 x 32" in ended.out
     assert "4 x 32  resampler.latents" in ended.out
 

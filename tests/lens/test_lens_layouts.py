@@ -151,7 +151,7 @@ def test_an_unknown_tokenizer_is_named(write):
 @pytest.mark.parametrize("asked", ["audio", "depth", "tactile", "eeg"])
 def test_a_modality_that_contradicts_the_file(write, asked):
     path = write(released_state(make(small_config("point_cloud"))))
-    with pytest.raises(CheckpointError, match=f"point_cloud lens, not the {asked} lens"):
+    with pytest.raises(CheckpointError, match=f"lens for point_cloud, not the {asked} lens"):
         load_lens(path, asked)
 
 

@@ -94,7 +94,7 @@ class TestFolder:
         assert all(torch.equal(a, b) for a, b in zip(lens.state_dict().values(), original.state_dict().values()))
 
     def test_another_modality(self, folder):
-        with pytest.raises(CheckpointError, match="point_cloud lens, not the audio lens"):
+        with pytest.raises(CheckpointError, match="lens for point_cloud, not the audio lens"):
             load_lens(folder, "audio")
 
     def test_overrides(self, folder):

@@ -65,7 +65,7 @@ def test_overrides_and_refusals(vit):
     assert lens_config_for("point_cloud", vit, {"num_groups": 5}).embedding.num_groups == 5
     with pytest.raises(ConfigError, match="did you mean 'num_groups'"):
         lens_config_for("point_cloud", vit, {"num_group": 5})
-    with pytest.raises(ConfigError, match="no recipe for a image lens"):
+    with pytest.raises(ConfigError, match="no recipe for a lens for image"):
         lens_config_for("image", vit)
 
 
