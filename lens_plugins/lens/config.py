@@ -56,7 +56,8 @@ class LensConfig(FrozenConfig):
         expected = _embedding_class(self.modality).config_class
         self._require(
             isinstance(self.embedding, expected),
-            f"a lens for {self.modality} is built from a {expected.__name__}, not from a {type(self.embedding).__name__}.",
+            f"a lens for {self.modality} is built from a {expected.__name__}, "
+            f"not from a {type(self.embedding).__name__}.",
         )
         self.embedding.check_input(self.input)
         self._check_widths()

@@ -133,7 +133,8 @@ def trainable_lens(lens: Lens | LensConfig, vit: FrozenViT, seed: int) -> tuple[
     config = lens.config if isinstance(lens, Lens) else lens
     if config.tower is not None:
         raise ConfigError(
-            f"A lens of the family {config.family} has a tower of its own; only lenses without one are aligned to a ViT."
+            f"A lens of the family {config.family} has a tower of its own; "
+            "only lenses without one are aligned to a ViT."
         )
     for what, found, wanted in (
         ("tokens of width", config.width, vit.width),
