@@ -12,6 +12,7 @@ with or without a ``state_dict`` around them:
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -28,7 +29,7 @@ from .config import DIM_HEAD, LensConfig, ViTFingerprint, unknown_override
 from .perceiver import PerceiverConfig
 from .tower import TowerConfig
 
-__all__ = ["EVA", "CLIP", "Released", "infer", "recognise", "table"]
+__all__ = ["EVA", "CLIP", "Released", "check_modality", "infer", "recognise", "table"]
 
 EVA, CLIP = "eva_g14", "clip_l14"
 _BIGG_WIDTH = 1664
@@ -239,11 +240,19 @@ def _modality(path: Path, names: Mapping[str, Tensor], asked: str | None) -> str
     if not possible:
         few = ", ".join(sorted(name for name in names if name.startswith("visual_adapter."))[:4]) or "none"
         raise CheckpointError(f"{path} has no tokenizer of a known modality; the keys of its adapter: {few}.")
-    if asked is None:
-        return possible[0]
-    if asked not in possible:
-        raise CheckpointError(f"{path} holds a lens for {possible[0]}, not the {asked} lens asked for.")
-    return asked
+    found = asked if asked in possible else possible[0]
+    check_modality(path, found, asked)
+    return found
+
+
+def check_modality(source: str | os.PathLike[str], found: str, asked: str | None) -> None:
+    """Refuse a lens of another modality than was asked for; None asks for any.
+
+    Raises:
+        CheckpointError: it is of another.
+    """
+    if asked not in (None, found):
+        raise CheckpointError(f"{source} holds a lens for {found}, not the {asked} lens asked for.")
 
 
 def _possible(names: Mapping[str, Tensor]) -> tuple[str, ...]:

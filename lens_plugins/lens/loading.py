@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import catalog
 from ..errors import CheckpointError, ConfigError
-from .layouts import Released, infer, recognise
+from .layouts import Released, check_modality, infer, recognise
 from .lens import CONFIG_FILE, WEIGHTS_FILE, Lens, file_sha256, meta_state
 
 __all__ = ["load_lens", "locate", "open_released", "read_state"]
@@ -49,8 +49,7 @@ def load_lens(
     path = locate(source)
     if path.is_dir():
         lens = Lens.from_pretrained(path, dtype=dtype, device=device, overrides=overrides)
-        if modality is not None and modality != lens.modality:
-            raise CheckpointError(f"{source} holds a lens for {lens.modality}, not the {modality} lens asked for.")
+        check_modality(source, lens.modality, modality)
         return lens
     released = open_released(path, modality)
     config = infer(released, overrides)

@@ -10,10 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
 from ..keymap import compare_state
 from .config import DIM_HEAD, LensConfig, presets
-from .layouts import CLIP, infer
+from .layouts import CLIP, check_modality, infer
 from .lens import Lens, meta_state, read_folder
 from .loading import locate, open_released
 
@@ -61,8 +60,7 @@ def inspect_lens(
     """
     path = locate(source)
     report = _folder_report(path, overrides) if path.is_dir() else _file_report(path, modality, overrides)
-    if modality not in (None, report.modality):
-        raise CheckpointError(f"{source} holds a lens for {report.modality}, not the {modality} lens asked for.")
+    check_modality(source, report.modality, modality)
     if host_vit is None:
         return report
     return replace(report, vit_differences=compare_vit(path, host_vit, report.modality))

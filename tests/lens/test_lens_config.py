@@ -24,7 +24,10 @@ def test_the_input_is_the_modalitys_own_unless_given():
     ("build", "sentence"),
     [
         (lambda: LensConfig("point_cloud", 100, PointConfig()), "width 100, its last half writes 384"),
-        (lambda: LensConfig("depth", 384, PointConfig()), "for depth is built from a DepthConfig, not from a Point"),
+        (
+            lambda: LensConfig("depth", 384, PointConfig()),
+            "a lens for depth is built from a DepthConfig, not from a Point",
+        ),
         (lambda: LensConfig("image", 384, PointConfig()), "no lens for a picture"),
         (lambda: LensConfig("pointcloud", 384, PointConfig()), "did you mean 'point_cloud'"),
         (
