@@ -47,6 +47,7 @@ class ModalityRow:
     reader: str  # "module:function" (path | array, settings) -> ModalityInput
     settings: str  # "module:class", the frozen dataclass of its preprocessing
     embedding: str | None  # "module:class" of its tokenizer; None: the host's own patch embedding reads it
+    ndim: int  # of one input's tensor, without batch and clips: 3 for (C, H, W), 2 for (P, 3)
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ _MODALITIES = (
         f"{_INPUTS}.image:read",
         f"{_INPUTS}.image:ImageSettings",
         None,
+        3,
     ),
     ModalityRow(
         "point_cloud",
@@ -106,6 +108,7 @@ _MODALITIES = (
         f"{_INPUTS}.point_cloud:read",
         f"{_INPUTS}.point_cloud:PointCloudSettings",
         f"{_EMBED}.point_cloud:PointEmbedding",
+        2,
     ),
     ModalityRow(
         "depth",
@@ -115,6 +118,7 @@ _MODALITIES = (
         f"{_INPUTS}.depth:read",
         f"{_INPUTS}.depth:DepthSettings",
         f"{_EMBED}.depth:DepthEmbedding",
+        3,
     ),
     ModalityRow(
         "audio",
@@ -124,6 +128,7 @@ _MODALITIES = (
         f"{_INPUTS}.audio:read",
         f"{_INPUTS}.audio:AudioSettings",
         f"{_EMBED}.spectrogram:SpectrogramEmbedding",
+        2,
     ),
     ModalityRow(
         "tactile",
@@ -133,6 +138,7 @@ _MODALITIES = (
         f"{_INPUTS}.tactile:read",
         f"{_INPUTS}.tactile:TactileSettings",
         f"{_EMBED}.patch:PatchEmbedding",
+        3,
     ),
     ModalityRow(
         "eeg",
@@ -142,6 +148,7 @@ _MODALITIES = (
         f"{_INPUTS}.eeg:read",
         f"{_INPUTS}.eeg:EegSettings",
         f"{_EMBED}.eeg:EegEmbedding",
+        2,
     ),
 )
 

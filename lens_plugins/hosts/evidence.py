@@ -52,8 +52,7 @@ class _Item:
         tensor = given.tensor.detach().cpu().contiguous()
         state = hashlib.sha256(f"{given.modality} {tuple(tensor.shape)} {tensor.dtype}".encode())
         state.update(tensor.reshape(-1).view(torch.uint8).numpy())
-        several = given.modality == "audio" and tensor.ndim == 3  # (C, T, F)
-        return cls(state.digest(), given.modality, tuple(tensor) if several else (tensor,))
+        return cls(state.digest(), given.modality, given.clips)
 
 
 class Encoder:

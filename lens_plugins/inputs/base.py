@@ -32,6 +32,12 @@ class ModalityInput:
     tensor: Tensor
     source: str | None = None
 
+    @property
+    def clips(self) -> tuple[Tensor, ...]:
+        """The clips of a recording, in order of time; of anything else the one tensor."""
+        several = self.tensor.ndim > find_modality(self.modality).ndim
+        return tuple(self.tensor) if several else (self.tensor,)
+
 
 Payload: TypeAlias = "Path | np.ndarray | Tensor | Image.Image"  # what a modality's own reader gets
 Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | Tensor | Image.Image | ModalityInput"
