@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, ConfigError
+from ..files.writing import replacing
 from .config import TrainConfig
-from .files import replacing
 
 __all__ = ["RunState", "load_state", "save_state"]
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lens_plugins.errors import CheckpointError
+from lens_plugins.files.writing import replacing
 from lens_plugins.train import TrainConfig
 from lens_plugins.train.checkpoint import RunState, load_state, save_state
-from lens_plugins.train.files import file_sha256, replacing
 
 
 def state() -> RunState:
@@ -56,8 +56,3 @@ def test_a_newer_format_says_upgrade(tmp_path):
     torch.save({**raw, "format": 2}, path)
     with pytest.raises(CheckpointError, match=r"format 2; this version reads up to 1\. Upgrade"):
         load_state(path, TrainConfig(), "d")
-
-
-def test_sha256_of_a_known_file(tmp_path):
-    (tmp_path / "abc").write_bytes(b"abc")
-    assert file_sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea")
