@@ -224,6 +224,8 @@ def read_pt_value(
     max_bytes: int | None = None,
     *,
     error: type[LensPluginsError] = CheckpointError,
+    mapped: bool = True,
+    verify: bool = False,
 ) -> Any:
     """Whatever a file of `torch.save` holds, as long as it is tensors and plain values; the house's one reader.
 
@@ -234,6 +236,8 @@ def read_pt_value(
         path: the file.
         max_bytes: the largest file that is read; None: any.
         error: the class of what is raised.
+        mapped: tensors are read from the disk as they are used; False: read now, and independent of the file.
+        verify: compare every byte with the checksums in the file; the format before torch 1.6 has none.
 
     Raises:
         error: absent, no regular file, damaged, never ending, with code or objects in it, with tensors that need more
@@ -244,8 +248,10 @@ def read_pt_value(
         try:
             if is_zip(file):
                 with open_zip(file, name, max_bytes, error=error) as archive:
-                    return _from_zip(file, archive)
-            return _from_legacy(file)
+                    if verify and (wrong := archive.testzip()) is not None:
+                        raise NotPlain(f"{wrong[:40]} is not what its checksum says")
+                    return _from_zip(file, archive, mapped)
+            return _from_legacy(file, mapped)
         except LensPluginsError:
             raise
         except Foreign as problem:
@@ -268,7 +274,7 @@ def _objects(name: str, dotted: str) -> str:
     )
 
 
-def _from_zip(file: BinaryIO, archive: zipfile.ZipFile) -> Any:
+def _from_zip(file: BinaryIO, archive: zipfile.ZipFile, mapped: bool) -> Any:
     members = {member.filename: member for member in archive.infolist()}
     name = next((name for name in members if name == "data.pkl" or name.endswith("/data.pkl")), None)
     if name is None:
@@ -286,10 +292,10 @@ def _from_zip(file: BinaryIO, archive: zipfile.ZipFile) -> Any:
             raise NotPlain(f"the storage {storage.key[:40]} is absent")
         return data_offset(file, member), member.file_size
 
-    return _Tensors(file, place).build(content)
+    return _Tensors(file, place, mapped).build(content)
 
 
-def _from_legacy(file: BinaryIO) -> Any:
+def _from_legacy(file: BinaryIO, mapped: bool) -> Any:
     """Four pickles (magic number, protocol, machine, content), the storages' keys, then each one's count and bytes."""
     file.seek(0)
     if (pickles.unpickle(file), pickles.unpickle(file)) != (_MAGIC, _PROTOCOL):
@@ -310,7 +316,7 @@ def _from_legacy(file: BinaryIO) -> Any:
             raise NotPlain(f"a storage of {held} bytes, where {max(0, size - at - 8)} are left")
         places[key] = (at + 8, held)
         at += 8 + held
-    return _Tensors(file, lambda storage: places[storage.key]).build(content)
+    return _Tensors(file, lambda storage: places[storage.key], mapped).build(content)
 
 
 def _storages(content: Any) -> list[StorageRef]:
@@ -336,17 +342,19 @@ def _width(word: str) -> int:
 
 
 class _Tensors:
-    """Tensors over the bytes of a mapped file; those that share a storage there share it here.
+    """Tensors over the bytes of a file; those that share a storage there share it here.
 
     Args:
         file: open for reading.
         place: where a storage's bytes begin, and how many there are.
+        mapped: whether the bytes stay on the disk until they are used.
     """
 
-    def __init__(self, file: BinaryIO, place: Callable[[StorageRef], tuple[int, int]]) -> None:
+    def __init__(self, file: BinaryIO, place: Callable[[StorageRef], tuple[int, int]], mapped: bool) -> None:
         self._file, self._place = file, place
         self._size = os.fstat(file.fileno()).st_size
-        self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # a write stays in memory
+        # ACCESS_COPY: a write to a tensor stays in memory
+        self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if mapped else None
         self._storages: dict[str, Tensor] = {}
         self._bytes = 0
 
@@ -389,5 +397,7 @@ class _Tensors:
     def _bytes_at(self, start: int, count: int) -> Tensor:
         if not count:
             return torch.empty(0, dtype=torch.uint8)
-        found = torch.frombuffer(self._mapped, dtype=torch.uint8, offset=start, count=count)
-        return found if start % 16 == 0 else found.clone()  # numbers must lie at multiples of their width
+        if self._map is not None and start % 16 == 0:  # numbers must lie at multiples of their width
+            return torch.frombuffer(self._map, dtype=torch.uint8, offset=start, count=count)
+        self._file.seek(start)
+        return torch.frombuffer(bytearray(self._file.read(count)), dtype=torch.uint8, count=count)

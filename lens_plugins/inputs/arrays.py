@@ -108,7 +108,7 @@ def _load_pt(path: Path, keys: Sequence[str]) -> Tensor:
     with open_regular(path, _MAX_BYTES) as file:
         if not is_zip(file):
             raise InputError(f"{path} is not a tensor file (a pickle is not read); save the tensor with torch.save.")
-    content = read_pt_value(path, _MAX_BYTES, error=InputError)
+    content = read_pt_value(path, _MAX_BYTES, error=InputError, mapped=False)
     if isinstance(content, dict):
         content = content[_pick(path, [str(key) for key, value in content.items() if isinstance(value, Tensor)], keys)]
     if not isinstance(content, Tensor):

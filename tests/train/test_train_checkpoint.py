@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import pytest
 import torch
 
@@ -47,6 +49,25 @@ def test_damaged_states_are_refused(tmp_path, content):
     path.write_bytes(path.read_bytes()[:-200] if content == "cut" else content)
     with pytest.raises(CheckpointError, match=r"c\.pt is not the state of a training run"):
         load_state(path, TrainConfig(), "d")
+
+
+def test_flipped_bits_are_refused(tmp_path):
+    path = tmp_path / "c.pt"
+    save_state(path, state())
+    with zipfile.ZipFile(path) as archive:
+        member = next(info for info in archive.infolist() if info.filename.endswith("data/0"))
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(torch.ones(2).numpy().tobytes(), member.header_offset)] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(CheckpointError, match=r"not the state of a training run \(.*c\.pt cannot be read"):
+        load_state(path, TrainConfig(), "d")
+
+
+def test_a_state_of_other_values_is_refused(tmp_path):
+    for content in ([1], {"format": 1}, {"format": 1, "step": 1}, {**vars(state()), "format": 1, "more": 1}):
+        torch.save(content, tmp_path / "c.pt")
+        with pytest.raises(CheckpointError, match="is not the state of a training run"):
+            load_state(tmp_path / "c.pt", TrainConfig(), "d")
 
 
 def test_a_newer_format_says_upgrade(tmp_path):
