@@ -52,10 +52,11 @@ def load_state(path: Path, config: TrainConfig, data: str) -> RunState:
         raw = dict(read_pt_value(path, mapped=False, verify=True))
         version = raw.pop("format")
         state = RunState(**raw) if version == _FORMAT else None
+        if state and not isinstance(state.config, dict):
+            raise TypeError("its configuration has no names")
     except (CheckpointError, TypeError, KeyError, ValueError) as error:
-        reason = str(error).rstrip(".") or type(error).__name__
         raise CheckpointError(
-            f"{path} is not the state of a training run ({reason}). Delete it to start anew."
+            f"{path} is not the state of a training run ({str(error).rstrip('.')}). Delete it to start anew."
         ) from error
     if state is None:
         raise CheckpointError(f"{path} has format {version}; this version reads up to {_FORMAT}. Upgrade lens-plugins.")

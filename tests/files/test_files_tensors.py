@@ -105,6 +105,7 @@ class TestReadsWhatTorchSaves:
             with pytest.raises(CheckpointError, match=r"a\.pt cannot be read: it is damaged, cut short or no PyTorch"):
                 read_pt_value(tmp_path / "a.pt")
 
+    @pytest.mark.filterwarnings("ignore:.*quantize_per_tensor")
     @pytest.mark.parametrize("kind", ["complex", "conjugated", "float8", "sparse", "quantised"])
     def test_other_tensors_are_refused_in_one_sentence(self, tmp_path, legacy, kind):
         value = {
@@ -114,9 +115,7 @@ class TestReadsWhatTorchSaves:
             "sparse": lambda: torch.eye(2).to_sparse(),
             "quantised": lambda: torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.qint8),
         }[kind]()
-        with pytest.raises(
-            CheckpointError, match=r"a\.pt (holds|cannot be read).*(not read|more than tensors)"
-        ) as caught:
+        with pytest.raises(CheckpointError, match="a.pt holds .*(not read|more than tensors)") as caught:
             self.there_and_back(tmp_path, {"a": value}, legacy)
         assert "weights_only" not in str(caught.value)
 
