@@ -19,7 +19,6 @@ from typing_extensions import Self
 from ..errors import CheckpointError, ConfigError, InputError, Unsupported
 from ..splice import FrozenViT, Held, vit_from_tower
 from .base import Host
-from .evidence import Seen
 from .layouts.lavis import EVA_VIT
 from .loading import (
     LoadOptions,
@@ -30,7 +29,7 @@ from .loading import (
     read_notes,
     share_vit,
 )
-from .messages import Reply
+from .messages import Reply, Seen
 from .outline import Outline, Weights, read_config
 from .streaming import stream_text
 
@@ -57,7 +56,7 @@ _END = 2  # "</s>" of LLaMA, with which LAVIS's prompts for Vicuna begin
 class Blip2Host(Host):
     """BLIP-2: the Q-Former reads features only."""
 
-    standing_prompt: ClassVar[str] = "a photo of"
+    default_prompt: str = "a photo of"
     model_class: ClassVar[str] = "Blip2ForConditionalGeneration"
 
     def __init__(
@@ -337,7 +336,7 @@ class Blip2Host(Host):
 
     def _prefixes(self, seen: Sequence[Seen], prompts: Sequence[str]) -> list[Tensor]:
         """The prefix (u·Q, H) of every request; equal units with equal prompts pass the Q-Former once."""
-        units = {(id(unit), prompt): unit for s, prompt in zip(seen, prompts) for unit in s.units}
+        units = {(id(unit), prompt): unit for s, prompt in zip(seen, prompts) for unit in s.features}
         made: dict[tuple[int, str], Tensor] = {}
         lengths: dict[int, list[tuple[int, str]]] = {}
         for key, unit in units.items():
@@ -345,7 +344,7 @@ class Blip2Host(Host):
         for keys in lengths.values():
             text = self._qformer_text([prompt for _, prompt in keys])
             made.update(zip(keys, self.prefix(torch.stack([units[key] for key in keys]), *text)))
-        return [torch.cat([made[id(unit), prompt] for unit in s.units]) for s, prompt in zip(seen, prompts)]
+        return [torch.cat([made[id(unit), prompt] for unit in s.features]) for s, prompt in zip(seen, prompts)]
 
     def _qformer_text(self, prompts: list[str]) -> tuple[Tensor, ...]:
         """Ids and mask for the Q-Former, or nothing where it reads no text."""
@@ -370,7 +369,7 @@ class Blip2Host(Host):
 class InstructBlipHost(Blip2Host):
     """InstructBLIP: the Q-Former reads the instruction together with its queries."""
 
-    standing_prompt: ClassVar[str] = "A short image caption."
+    default_prompt: str = "A short image caption."
     model_class: ClassVar[str] = "InstructBlipForConditionalGeneration"
 
     def __init__(self, model: nn.Module, *, qformer_tokenizer: Any = None, **parts: Any) -> None:
