@@ -18,19 +18,13 @@ from typing_extensions import Self
 
 from ..errors import CheckpointError, ConfigError, InputError, Unsupported
 from ..splice import FrozenViT, Held, vit_from_tower
-from .base import Host
+from ..splice.sharing import share_tower
+from .base import Host, LoadOptions
 from .layouts.lavis import EVA_VIT
-from .loading import (
-    LoadOptions,
-    image_settings_of,
-    load_pretrained,
-    load_tokenizer,
-    name_of,
-    read_notes,
-    share_vit,
-)
+from .loading import image_settings_of, load_pretrained, load_tokenizer
 from .messages import Reply, Seen
 from .outline import Outline, Weights, read_config
+from .source import HostNotes, name_of
 from .streaming import stream_text
 
 if TYPE_CHECKING:
@@ -83,9 +77,10 @@ class Blip2Host(Host):
         """
         import transformers
 
-        notes = read_notes(source)
+        notes = HostNotes.of(source)
         model = load_pretrained(getattr(transformers, cls.model_class), source, options, notes)
-        share_vit(model, options.vit)
+        if options.vit is not None:
+            share_tower(model.vision_model, options.vit)
         parts = cls._text_parts(source, notes.language_model_folder())
         host = cls(
             model,
