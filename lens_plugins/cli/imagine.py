@@ -100,7 +100,7 @@ def imagine(
     began = perf_counter()
     with progress("imagining"):
         seen = artist.look(inputs, fuse=fuse)
-        prompt = artist.prompt_of(edit, len(seen.units))
+        prompt = artist.prompt_of(edit, len(seen.features))
         replies = artist.imagine(seen, prompt, count=count, seed=seed, **options)
     seconds = (perf_counter() - began) / count
     sheet = {"sheet": str(target)} if count > 1 else {}
