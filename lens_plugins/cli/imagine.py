@@ -99,7 +99,7 @@ def imagine(
     began = perf_counter()
     with progress("imagining"):
         seen = artist.look(inputs, fuse=fuse)
-        prompt = artist.prompt_of(edit, len(seen.units))
+        prompt = artist.prompt_of(edit, len(seen.features))
         replies = artist.imagine(seen, prompt, count=count, seed=seed, **options)
     seconds = (perf_counter() - began) / count
     for path, reply in zip(_save(target, replies, inputs, prompt, session.name), replies):

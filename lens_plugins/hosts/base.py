@@ -22,8 +22,8 @@ from ..lens.lens import Lens
 from ..lens.report import compare_vit
 from ..splice import PLACES, FrozenViT
 from . import retrieval
-from .evidence import Encoder, Seen
-from .messages import Reply, Request, Text
+from .evidence import Encoder
+from .messages import Reply, Request, Seen, Text
 
 if TYPE_CHECKING:
     from .._config import FrozenConfig
@@ -82,10 +82,10 @@ class Host(ABC):
 
     places: ClassVar[tuple[str, ...]] = PLACES
     """Where this kind of host can fuse several inputs."""
-    standing_place: ClassVar[str] = "vit"
+    default_place: ClassVar[str] = "vit"
     """Where it fuses them unless a request says otherwise."""
-    standing_prompt: ClassVar[str] = "A short image caption."
-    """The default prompt of this kind of host."""
+    default_prompt: str = "A short image caption."
+    """Asked where a request has no prompt; a kind of host has its own, and a host may be given another."""
     text_tower: HostTextTower | None = None
     """What brings texts and inputs of every modality into one space; `load_host` sets it where there is one."""
 
@@ -102,7 +102,8 @@ class Host(ABC):
         self.vit = vit
         self.name = name
         self.image_settings = image_settings or ImageSettings(size=vit.image_size)
-        self.default_prompt = self.standing_prompt if default_prompt is None else default_prompt
+        if default_prompt is not None:
+            self.default_prompt = default_prompt
         self._lenses: dict[str, Lens] = {}
         self._warned: set[str] = set()
 

@@ -18,7 +18,6 @@ from typing_extensions import Self
 
 from ..errors import CheckpointError, Unsupported
 from ..splice import FrozenViT, Held, vit_from_tower
-from .evidence import Seen
 from .layouts.lavis import EVA_VIT
 from .loading import (
     LoadOptions,
@@ -29,6 +28,7 @@ from .loading import (
     read_notes,
     share_vit,
 )
+from .messages import Seen
 from .outline import Outline, Weights, read_config
 from .prefix import LanguageHost, LanguageModel, check_ids
 from .streaming import TOKENIZING
@@ -63,7 +63,7 @@ class Blip2Model(Protocol):
 class Blip2Host(LanguageHost):
     """BLIP-2: the Q-Former reads features only."""
 
-    standing_prompt: ClassVar[str] = "a photo of"
+    default_prompt: str = "a photo of"
     defaults: ClassVar[Mapping[str, Any]] = GENERATION
     model_class: ClassVar[str] = "Blip2ForConditionalGeneration"
 
@@ -194,7 +194,7 @@ class Blip2Host(LanguageHost):
 
     def prefixes(self, seen: Sequence[Seen], prompts: Sequence[str]) -> list[Tensor]:
         """The prefix (u·Q, H) of every request; equal units with equal prompts pass the Q-Former once."""
-        units = {(id(unit), prompt): unit for s, prompt in zip(seen, prompts) for unit in s.units}
+        units = {(id(unit), prompt): unit for s, prompt in zip(seen, prompts) for unit in s.features}
         made: dict[tuple[int, str], Tensor] = {}
         lengths: dict[int, list[tuple[int, str]]] = {}
         for key, unit in units.items():
@@ -202,7 +202,7 @@ class Blip2Host(LanguageHost):
         for keys in lengths.values():
             text = self.qformer_text([prompt for _, prompt in keys])
             made.update(zip(keys, self.prefix(torch.stack([units[key] for key in keys]), *text)))
-        return [torch.cat([made[id(unit), prompt] for unit in s.units]) for s, prompt in zip(seen, prompts)]
+        return [torch.cat([made[id(unit), prompt] for unit in s.features]) for s, prompt in zip(seen, prompts)]
 
     def qformer_text(self, prompts: list[str]) -> tuple[Tensor, ...]:
         """Ids and mask for the Q-Former, or nothing where it reads no text."""
@@ -225,7 +225,7 @@ class Blip2Host(LanguageHost):
 class InstructBlipHost(Blip2Host):
     """InstructBLIP: the Q-Former reads the instruction together with its queries."""
 
-    standing_prompt: ClassVar[str] = "A short image caption."
+    default_prompt: str = "A short image caption."
     model_class: ClassVar[str] = "InstructBlipForConditionalGeneration"
 
     def __init__(self, model: nn.Module, *, qformer_tokenizer: Any = None, **parts: Any) -> None:
@@ -288,7 +288,7 @@ class InstructBlipVideoHost(InstructBlipHost):
     processor counts on 4 frames; any number is read here that the language model has room for.
     """
 
-    standing_place: ClassVar[str] = "llm"
+    default_place: ClassVar[str] = "llm"
     model_class: ClassVar[str] = "InstructBlipVideoForConditionalGeneration"
 
 

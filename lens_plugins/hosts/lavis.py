@@ -19,9 +19,9 @@ from typing_extensions import Self
 from ..errors import Unsupported
 from ..splice import FrozenViT, Held
 from .base import Host
-from .evidence import Encoder, Seen
+from .evidence import Encoder
 from .instructblip import Blip2Host, InstructBlipHost
-from .messages import Reply, Request
+from .messages import Reply, Request, Seen
 from .prefix import LanguageModel, check_one_beam, run_generate, sampled
 from .streaming import TOKENIZING, stream_text
 
@@ -128,7 +128,7 @@ class LavisHost(InstructBlipHost):
             vit=vit_from_lavis(parts.visual_encoder, parts.ln_vision, f"the ViT of {name}"),
             tokenizer=getattr(model, f"{self._family}_tokenizer"),
             qformer_tokenizer=parts.tokenizer,
-            default_prompt=getattr(model, "prompt", None) or kind.standing_prompt,
+            default_prompt=getattr(model, "prompt", None) or kind.default_prompt,
         )
         if hasattr(model, "eos_token_id"):  # BLIP-2 with OPT ends at a line break
             self.generation["eos_token_id"] = model.eos_token_id
@@ -194,7 +194,7 @@ class LavisQFormerHost(Host):
     """
 
     places: ClassVar[tuple[str, ...]] = ("vit", "qformer")
-    standing_prompt: ClassVar[str] = ""
+    default_prompt: str = ""
     generation: ClassVar[dict[str, Any]] = {"num_beams": 3, "max_length": 30, "min_length": 10}
     """LAVIS's defaults; `top_p` 0.9 joins them where sampling is asked for."""
 
@@ -233,7 +233,7 @@ class LavisQFormerHost(Host):
             (B, Q, E)
         """
         seen = Encoder(self).see([Request(source) for source in Request(inputs).sources])
-        rows = [self._queries_after(torch.cat(one.units)[None]) for one in seen]
+        rows = [self._queries_after(torch.cat(one.features)[None]) for one in seen]
         return normalize(self.stage.vision_proj(torch.cat(rows)), dim=-1)
 
     @torch.no_grad()
@@ -246,7 +246,7 @@ class LavisQFormerHost(Host):
 
     def answer(self, seen: Sequence[Seen], prompts: Sequence[str], **generation: Any) -> list[Reply]:
         """A caption of each thing seen, which goes on from the prompt; rows of one length go through together."""
-        rows = [(torch.cat(one.units), self._prompt_ids(prompt)) for one, prompt in zip(seen, prompts)]
+        rows = [(torch.cat(one.features), self._prompt_ids(prompt)) for one, prompt in zip(seen, prompts)]
         groups: dict[tuple[int, int], list[int]] = {}
         for number, (features, ids) in enumerate(rows):
             groups.setdefault((len(features), len(ids)), []).append(number)
@@ -263,7 +263,7 @@ class LavisQFormerHost(Host):
     def pieces(self, seen: Seen, prompt: str, **generation: Any) -> Iterator[str]:
         """A caption in pieces, with one beam."""
         check_one_beam(generation)
-        features, ids = torch.cat(seen.units)[None], self._prompt_ids(prompt)[None]
+        features, ids = torch.cat(seen.features)[None], self._prompt_ids(prompt)[None]
         options = {**generation, "num_beams": 1}
         yield from stream_text(lambda **how: self._caption(features, ids, **options, **how), self.stage.tokenizer)
 

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from ..errors import CheckpointError, ConfigError, InputError
 from ..splice import FrozenViT
 from .base import Host
-from .evidence import Seen
 from .loading import load_tokenizer
-from .messages import Reply
+from .messages import Reply, Seen
 from .streaming import TOKENIZING, cut_at, stopping_at, stream_text
 
 if TYPE_CHECKING:
@@ -335,7 +334,7 @@ class LanguageHost(Host):
         """Embeddings (B, L, H) and mask (B, L) of vectors and prompts of unequal lengths."""
         rows = []
         for one, prefix, prompt in zip(seen, self.prefixes(seen, prompts), prompts):
-            ids = torch.tensor([self.prompt_ids(prompt, len(one.units))])  # (1, T)
+            ids = torch.tensor([self.prompt_ids(prompt, len(one.features))])  # (1, T)
             rows.append(self._embedded(prefix[None], ids, None)[0][0])
         cure = "Shorten the prompt, or fuse the inputs earlier."
         check_room(max(map(len, rows)), self.language_model, "Inputs and prompt", self.name, cure)
