@@ -69,7 +69,7 @@ class Session:
         Raises:
             CheckpointError: no such folder, no shipped host and no hub id.
         """
-        from ..hosts.loading import find_source
+        from ..hosts.source import find_source
 
         find_source(self.name)
 

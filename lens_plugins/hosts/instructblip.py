@@ -18,20 +18,13 @@ from typing_extensions import Self
 
 from ..errors import CheckpointError, ConfigError, InputError, Unsupported
 from ..splice import FrozenViT, Held, vit_from_tower
-from .base import Host
-from .evidence import Seen
+from ..splice.sharing import share_tower
+from .base import Host, LoadOptions
 from .layouts.lavis import EVA_VIT
-from .loading import (
-    LoadOptions,
-    image_settings_of,
-    load_pretrained,
-    load_tokenizer,
-    name_of,
-    read_notes,
-    share_vit,
-)
-from .messages import Reply
+from .loading import image_settings_of, load_pretrained, load_tokenizer
+from .messages import Reply, Seen
 from .outline import Outline, Weights, read_config
+from .source import HostNotes, name_of
 from .streaming import stream_text
 
 if TYPE_CHECKING:
@@ -57,7 +50,7 @@ _END = 2  # "</s>" of LLaMA, with which LAVIS's prompts for Vicuna begin
 class Blip2Host(Host):
     """BLIP-2: the Q-Former reads features only."""
 
-    standing_prompt: ClassVar[str] = "a photo of"
+    default_prompt: str = "a photo of"
     model_class: ClassVar[str] = "Blip2ForConditionalGeneration"
 
     def __init__(
@@ -84,9 +77,10 @@ class Blip2Host(Host):
         """
         import transformers
 
-        notes = read_notes(source)
+        notes = HostNotes.of(source)
         model = load_pretrained(getattr(transformers, cls.model_class), source, options, notes)
-        share_vit(model, options.vit)
+        if options.vit is not None:
+            share_tower(model.vision_model, options.vit)
         parts = cls._text_parts(source, notes.language_model_folder())
         host = cls(
             model,
@@ -337,7 +331,7 @@ class Blip2Host(Host):
 
     def _prefixes(self, seen: Sequence[Seen], prompts: Sequence[str]) -> list[Tensor]:
         """The prefix (u·Q, H) of every request; equal units with equal prompts pass the Q-Former once."""
-        units = {(id(unit), prompt): unit for s, prompt in zip(seen, prompts) for unit in s.units}
+        units = {(id(unit), prompt): unit for s, prompt in zip(seen, prompts) for unit in s.features}
         made: dict[tuple[int, str], Tensor] = {}
         lengths: dict[int, list[tuple[int, str]]] = {}
         for key, unit in units.items():
@@ -345,7 +339,7 @@ class Blip2Host(Host):
         for keys in lengths.values():
             text = self._qformer_text([prompt for _, prompt in keys])
             made.update(zip(keys, self.prefix(torch.stack([units[key] for key in keys]), *text)))
-        return [torch.cat([made[id(unit), prompt] for unit in s.units]) for s, prompt in zip(seen, prompts)]
+        return [torch.cat([made[id(unit), prompt] for unit in s.features]) for s, prompt in zip(seen, prompts)]
 
     def _qformer_text(self, prompts: list[str]) -> tuple[Tensor, ...]:
         """Ids and mask for the Q-Former, or nothing where it reads no text."""
@@ -370,7 +364,7 @@ class Blip2Host(Host):
 class InstructBlipHost(Blip2Host):
     """InstructBLIP: the Q-Former reads the instruction together with its queries."""
 
-    standing_prompt: ClassVar[str] = "A short image caption."
+    default_prompt: str = "A short image caption."
     model_class: ClassVar[str] = "InstructBlipForConditionalGeneration"
 
     def __init__(self, model: nn.Module, *, qformer_tokenizer: Any = None, **parts: Any) -> None:

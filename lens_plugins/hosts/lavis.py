@@ -18,15 +18,14 @@ from typing_extensions import Self
 
 from ..errors import ConfigError, Unsupported
 from ..splice import FrozenViT, Held
-from .base import Host
-from .evidence import Encoder, Seen
+from .base import Host, LoadOptions
+from .evidence import Encoder
 from .instructblip import Blip2Host, InstructBlipHost
-from .messages import Reply, Request
+from .messages import Reply, Request, Seen
 from .streaming import stream_text
 
 if TYPE_CHECKING:
     from ..inputs.base import Source
-    from .loading import LoadOptions
 
 __all__ = ["LavisHost", "LavisQFormerHost", "vit_from_lavis"]
 
@@ -164,7 +163,7 @@ class LavisHost(InstructBlipHost):
         return _vit_state(self.model)
 
     def _standing(self) -> str:
-        return InstructBlipHost.standing_prompt if self._instructed else Blip2Host.standing_prompt
+        return InstructBlipHost.default_prompt if self._instructed else Blip2Host.default_prompt
 
     def _qformer_text(self, prompts: list[str]) -> tuple[Tensor, ...]:
         return super()._qformer_text(prompts) if self._instructed else ()
@@ -176,7 +175,7 @@ class LavisQFormerHost(Host):
     """
 
     places: ClassVar[tuple[str, ...]] = ("vit", "qformer")
-    standing_prompt: ClassVar[str] = ""
+    default_prompt: str = ""
     generation: ClassVar[dict[str, Any]] = {"num_beams": 3, "max_length": 30, "min_length": 10}
     """LAVIS's defaults; `top_p` 0.9 joins them where sampling is asked for."""
 
@@ -210,7 +209,7 @@ class LavisQFormerHost(Host):
             (B, Q, E)
         """
         seen = Encoder(self).see([Request(source) for source in Request(inputs).sources])
-        rows = [self._queries_after(torch.cat(one.units)[None]) for one in seen]
+        rows = [self._queries_after(torch.cat(one.features)[None]) for one in seen]
         return normalize(self.model.vision_proj(torch.cat(rows)), dim=-1)
 
     @torch.no_grad()
@@ -222,7 +221,7 @@ class LavisQFormerHost(Host):
 
     def answer(self, seen: Sequence[Seen], prompts: Sequence[str], **generation: Any) -> list[Reply]:
         """A caption of each thing seen, which goes on from the prompt; rows of one length go through together."""
-        rows = [(torch.cat(one.units), self._prompt_ids(prompt)) for one, prompt in zip(seen, prompts)]
+        rows = [(torch.cat(one.features), self._prompt_ids(prompt)) for one, prompt in zip(seen, prompts)]
         groups: dict[tuple[int, int], list[int]] = {}
         for number, (features, ids) in enumerate(rows):
             groups.setdefault((len(features), len(ids)), []).append(number)
@@ -240,7 +239,7 @@ class LavisQFormerHost(Host):
         """A caption in pieces, with one beam."""
         if generation.setdefault("num_beams", 1) != 1:
             raise ConfigError(f"Streaming runs 1 beam, got num_beams={generation['num_beams']}.")
-        features, ids = torch.cat(seen.units)[None], self._prompt_ids(prompt)[None]
+        features, ids = torch.cat(seen.features)[None], self._prompt_ids(prompt)[None]
         yield from stream_text(lambda **how: self._caption(features, ids, **generation, **how), self.model.tokenizer)
 
     def _queries_after(self, features: Tensor) -> Tensor:  # (B, T, D) -> (B, Q, C)
