@@ -52,6 +52,7 @@ class ModalityRow:
     embedding: str | None  # "module:class" of its tokenizer; None: the host's own patch embedding reads it
     ndim: int  # of one input's tensor, without batch and clips: 3 for (C, H, W), 2 for (P, 3)
     augment: str | None = None  # "module:class", how training varies a batch, as `train.augment.Augment`; None: not
+    preview: str | None = None  # "module:function" (tensor) -> PIL picture; None: by the number of dimensions
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ _MODALITIES = (
         f"{_EMBED}.point_cloud:PointEmbedding",
         2,
         f"{_AUGMENT}:PointCloudAugment",
+        preview=f"{_INPUTS}.preview:cloud",
     ),
     ModalityRow(
         "depth",
@@ -158,6 +160,7 @@ _MODALITIES = (
         f"{_EMBED}.eeg:EegEmbedding",
         2,
         f"{_AUGMENT}:EegAugment",
+        preview=f"{_INPUTS}.preview:traces",
     ),
 )
 

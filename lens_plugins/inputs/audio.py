@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import InputError
+from ..files.opening import check_file, parsing
 from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
 from .base import ModalityInput, Payload
 from .fbank import fbank
-from .files import check_file, parsing
 from .settings import InputSettings
 
 __all__ = ["MAX_SECONDS", "AudioSettings", "read"]

@@ -15,9 +15,9 @@ import torch
 from torch.nn import functional
 
 from ..errors import InputError
+from ..files.opening import check_file, parsing, read_bytes
 from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
 from .base import ModalityInput, Payload
-from .files import check_file, parsing, read_bytes
 from .settings import InputSettings
 
 __all__ = ["BAND_HZ", "EegSettings", "read"]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .._config import trait
 from ..errors import ConfigError
+from ..files.digests import sha256_of
 from ..inputs.image import ImageSettings
 from ..inputs.settings import InputSettings
 from ..lens.lens import Lens
@@ -21,7 +22,6 @@ from ..splice.vit import FrozenViT
 from .anchors import AnchorCache
 from .config import TrainConfig
 from .data import Anchors, InputStore
-from .files import file_sha256
 from .log import Bars
 from .manifest import Pair, read_manifest, report_problems
 from .towers import TextTower, embed_texts
@@ -126,7 +126,7 @@ def _check_pairs(pairs: Sequence[Pair], manifest: str | Path, text_tower: TextTo
 
 
 def _pictures(pairs: Sequence[Pair], cache: AnchorCache, vit: FrozenViT, bars: Bars) -> _Pictures:
-    names = {path: file_sha256(path) for path in dict.fromkeys(path for pair in pairs for path in pair.images)}
+    names = {path: sha256_of(path) for path in dict.fromkeys(path for pair in pairs for path in pair.images)}
     bar = bars.add("picture anchors", len(set(names.values())))
     features, problems = cache.fill({name: path for path, name in names.items()}, advance=bar.advance)
     table = torch.stack(list(features.values())) if features else torch.zeros(0, cache.rows, vit.width)
