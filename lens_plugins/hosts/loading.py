@@ -215,12 +215,10 @@ def _kind_of_type(model_type: Any, source: str) -> HostKind:
 
 def _kind_of_model(model: nn.Module) -> type[Host]:
     model_type = getattr(getattr(model, "config", None), "model_type", None)
-    kinds = host_kinds().values()
-    for kind in kinds:
-        if model_type in kind.model_types:
-            return resolve(kind.host)
-    for host in (resolve(kind.host) for kind in kinds):
-        if host.accepts(model):
+    # kinds told by attributes come first: such a model may have the model_type of another kind
+    for kind in sorted(host_kinds().values(), key=lambda kind: bool(kind.model_types)):
+        host = resolve(kind.host)
+        if model_type in kind.model_types or host.accepts(model):
             return host
     raise ConfigError(
         f"A {type(model).__name__} (model_type {model_type!r}) is no host; known kinds: {', '.join(host_kinds())}."
