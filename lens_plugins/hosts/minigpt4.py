@@ -1,7 +1,7 @@
 """MiniGPT-4, first version: BLIP-2's ViT and Q-Former, one linear layer, and Vicuna or LLaMA-2.
 
 The picture's vectors stand inside the prompt, which is that of its training: ``###Human: <Img>``, vectors, ``</Img>
-question ###Assistant:``. It is driven as transformers' BLIP-2 with a LLaMA; `convert.from_minigpt4` builds one of files.
+question ###Assistant:``. It is driven as transformers' BLIP-2 with a LLaMA; `convert.from_minigpt4` builds one.
 """
 
 from __future__ import annotations
