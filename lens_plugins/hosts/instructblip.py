@@ -18,19 +18,14 @@ from typing_extensions import Self
 
 from ..errors import CheckpointError, Unsupported
 from ..splice import FrozenViT, Held, vit_from_tower
+from ..splice.sharing import share_tower
+from .base import LoadOptions
 from .layouts.lavis import EVA_VIT
-from .loading import (
-    LoadOptions,
-    image_settings_of,
-    load_pretrained,
-    load_tokenizer,
-    name_of,
-    read_notes,
-    share_vit,
-)
+from .loading import image_settings_of, load_pretrained, load_tokenizer
 from .messages import Seen
 from .outline import Outline, Weights, read_config
 from .prefix import LanguageHost, LanguageModel, check_ids
+from .source import HostNotes, name_of
 from .streaming import TOKENIZING
 
 if TYPE_CHECKING:
@@ -91,9 +86,10 @@ class Blip2Host(LanguageHost):
         """
         import transformers
 
-        notes = read_notes(source)
+        notes = HostNotes.of(source)
         model = load_pretrained(getattr(transformers, cls.model_class), source, options, notes)
-        share_vit(model, options.vit)
+        if options.vit is not None:
+            share_tower(model.vision_model, options.vit)
         host = cls(
             model,
             name=name_of(source),

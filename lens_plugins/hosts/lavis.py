@@ -19,7 +19,7 @@ from typing_extensions import Self
 
 from ..errors import Unsupported
 from ..splice import FrozenViT, Held
-from .base import Host
+from .base import Host, LoadOptions
 from .evidence import Encoder
 from .instructblip import Blip2Host, InstructBlipHost
 from .messages import Reply, Request, Seen
@@ -28,7 +28,6 @@ from .streaming import TOKENIZING, stream_text
 
 if TYPE_CHECKING:
     from ..inputs.base import Source
-    from .loading import LoadOptions
 
 __all__ = ["LavisHost", "LavisQFormerHost", "vit_from_lavis"]
 

@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from .._config import FrozenConfig
 from ..errors import InputError
+from ..files.opening import check_file, parsing
 from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
 from .base import ModalityInput, Payload
 from .fbank import fbank
-from .files import check_file, parsing
 
 __all__ = ["MAX_SECONDS", "AudioSettings", "read"]
 

@@ -14,9 +14,9 @@ from PIL import Image
 from .._config import FrozenConfig
 from .._optional import require
 from ..errors import InputError
+from ..files.opening import check_file, parsing
 from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
 from .base import ModalityInput, Payload
-from .files import check_file, parsing
 from .pictures import MAX_PIXELS, centre_crop, normalise, open_picture, resize_shorter_side
 
 __all__ = ["KINECT_FOCAL", "DepthSettings", "read"]

@@ -18,10 +18,10 @@ from typing_extensions import Self
 from ...errors import CheckpointError, ConfigError, DoesNotFit, InputError
 from ...inputs import ModalityInput
 from ...inputs.image import ImageSettings
-from ..base import Host
-from ..loading import LoadOptions, name_of, read_notes
+from ..base import Host, LoadOptions
 from ..messages import Seen
 from ..outline import Outline
+from ..source import HostNotes, name_of
 from ..streaming import stream_text
 from .constrain import WholePictures
 from .detokenizer import UNCLIP, Detokenizer, Drawing
@@ -154,7 +154,7 @@ class SeedLlamaHost(Host):
             style=style_of(language_model.config, notes.prompt_style),
             unclip=notes.place("unclip", source),
             drawing=Drawing.from_dict(notes.drawing),
-            default_prompt=read_notes(source).default_prompt,
+            default_prompt=HostNotes.of(source).default_prompt,
         )
 
     @classmethod
