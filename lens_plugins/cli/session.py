@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..catalog import HOSTS, LENSES, find_host, find_modality, modality_of_suffix
+from ..catalog import HOSTS, LENSES, find_host, find_modality, modalities, modality_of_suffix
 from ..errors import ConfigError, InputError, Unsupported
 from .options import HostOptions, InputOptions, pairs
 from .output import complain, progress
@@ -35,6 +35,7 @@ class Session:
     def __init__(self, options: HostOptions, reading: InputOptions | None = None) -> None:
         self._options = options
         self._reading = reading or InputOptions()
+        self._reading.by_modality()  # a misspelt setting is found before anything is read or loaded
         self._loading = options.loading()
         self._sources = lens_sources(options)
         self._lenses: dict[str, Lens] = {}
@@ -54,6 +55,8 @@ class Session:
             check_device(self._options.device)
             with progress(f"loading {self.name}"):
                 self._host = load_host(self.name, **self._loading)
+            settings = self._host.image_settings
+            self._host.image_settings = settings.from_dict({**settings.to_dict(), **self._reading.settings("image")})
         for modality in self._lenses.keys() - self._host.lenses.keys():
             self._host.plug(self._lenses[modality].to(self._host.vit.device))
         return self._host
@@ -61,7 +64,7 @@ class Session:
     @property
     def modalities(self) -> list[str]:
         """What can be read: pictures, and the modalities of the lenses."""
-        return sorted({"image", *self._sources})
+        return sorted({name for name, row in modalities().items() if row.embedding is None} | self._sources.keys())
 
     def check_host(self) -> None:
         """Refuse a host that is nowhere, before anything else is read or loaded.
@@ -86,10 +89,10 @@ class Session:
         named, path = parse_source(file)
         check_file(path)
         modality = named or modality_of_suffix(path.suffix)
-        if modality == "image" and modality not in self._sources:
-            found = self.host.read(file)
-        elif modality is None:
+        if modality is None:
             found = read(file)  # which knows what is wrong
+        elif find_modality(modality).embedding is None and modality not in self._sources:
+            found = self.host.read(file)  # through its own patch embedding
         else:
             found = read(file, settings=self._lens(modality).config.input)
         return replace(found, source=file)
@@ -114,9 +117,10 @@ class Session:
                 raise Unsupported(self._no_lens(modality))
             from .. import load_lens
 
-            more = self._reading.settings(modality)
             with progress(f"loading the {modality} lens"):
-                self._lenses[modality] = load_lens(self._sources[modality], modality, dtype=self._options.dtype, **more)
+                lens = load_lens(self._sources[modality], modality, dtype=self._options.dtype)
+            lens.config = lens.config.reading(self._reading.settings(modality))
+            self._lenses[modality] = lens
         return self._lenses[modality]
 
     def _no_lens(self, modality: str) -> str:

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from typing_extensions import Self
 
-from .._config import FrozenConfig
 from .._optional import require
 from ..errors import InputError
 from ..files.opening import check_file, parsing
 from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
 from .base import ModalityInput, Payload
 from .pictures import MAX_PIXELS, centre_crop, normalise, open_picture, resize_shorter_side
+from .settings import InputSettings, ViTShape
 
 __all__ = ["KINECT_FOCAL", "DepthSettings", "read"]
 
@@ -31,7 +32,7 @@ _EXR_CHANNELS = ("z", "depth", "y", "v", "r")
 
 
 @dataclass(frozen=True)
-class DepthSettings(FrozenConfig):
+class DepthSettings(InputSettings):
     """What the values mean and how they become disparity: baseline_m · focal_px / clip(unit_scale · metres).
 
     `kind` "auto" takes 16-bit pictures for millimetres, float pictures and EXR for metres, arrays for disparity.
@@ -58,6 +59,16 @@ class DepthSettings(FrozenConfig):
             self._require(value is None or value > 0, f"{field} is {value}; it must be above 0.")
         self._require(self.kind in _KINDS, f"kind is {self.kind!r}; it must be one of {', '.join(_KINDS)}.")
         self._require(self.holes in _HOLES, f"holes is {self.holes!r}; it must be one of {', '.join(_HOLES)}.")
+
+    @classmethod
+    def for_vit(cls, vit: ViTShape) -> Self:
+        """Maps of the size of the ViT's pictures."""
+        return cls(size=vit.image_size)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(1, S, S)."""
+        return 1, self.size, self.size
 
 
 def read(source: Payload, settings: DepthSettings) -> ModalityInput:
