@@ -1,0 +1,157 @@
+"""OpenEXR files: which of their channels is depth, and its values."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from .._optional import require
+from ..errors import InputError
+from .arrays import MAX_VALUES
+from .files import check_file, parsing
+
+__all__ = ["depth_channel", "read_exr"]
+
+_OTHER_LAYERS = ("normal", "position", "vector", "velocity", "motion", "mist", "uv")  # may have a Z too
+_DEEP = 0x08  # in the second byte of the version: a pixel has any number of samples
+_PRINTED = re.compile(rb"^Warning: Exception raised reading pixel data|\(EXR_ERR_")  # what the library says of them
+_ONE_AT_A_TIME = Lock()  # a process has one standard output
+
+Channel = tuple[int, str]  # the number of its part, its name
+
+
+def read_exr(path: Path) -> np.ndarray:  # (H, W)
+    """The depth channel of a file.
+
+    Raises:
+        InputError: no .exr file, damaged, deep, too large, or without a channel that is depth by its name.
+        MissingDependency: the package OpenEXR is absent.
+    """
+    openexr = require("OpenEXR", extra="exr", purpose="Reading .exr files")
+    check_file(path)
+    with parsing(str(path), ".exr file"), _own_output() as printed:
+        headers = [part.header for part in openexr.File(str(path), header_only=True).parts]
+        _check_headers(path, headers)
+        parts = openexr.File(str(path), separate_channels=True).parts
+        read = [len(part.channels) for part in parts]
+        if printed() or read != [len(header["channels"]) for header in headers]:
+            reason = printed().partition("\n")[0].rpartition(" - ")[2] or f"{sum(read)} channels can be read"
+            raise InputError(f"{path} is truncated or damaged ({reason}); save it again.")
+    channels: dict[Channel, np.ndarray] = {
+        (number, name): part.channels[name].pixels for number, part in enumerate(parts) for name in part.channels
+    }
+    names = [str(header.get("name", "")) for header in headers]
+    found = depth_channel(names, list(channels)) or _grey(channels)
+    if found is None:
+        listed = ", ".join(f"{names[number]}/{name}" if names[number] else name for number, name in channels)
+        raise InputError(
+            f"{path} has the channels {listed or 'none'}; a depth channel is called Z or Depth, or is in a layer or "
+            "part called depth."
+        )
+    return channels[found]
+
+
+def depth_channel(parts: Sequence[str], channels: Sequence[Channel]) -> Channel | None:
+    """The channel that is depth by its name.
+
+    Z or Depth of no layer comes first, then a layer or part called depth, then Z of another layer. A Z beside X and Y
+    is the third coordinate of a normal or a position.
+
+    Args:
+        parts: their names, "" where a file has one part without a name.
+        channels: as the file orders them, such as (0, "ViewLayer.Depth.V").
+    """
+    ranked = [(_rank(parts[channel[0]], channel, channels), channel) for channel in channels]
+    return min(((rank, channel) for rank, channel in ranked if rank is not None), default=(0, None), key=_first)[1]
+
+
+def _first(ranked: tuple[int, Channel | None]) -> int:
+    return ranked[0]
+
+
+def _rank(part: str, channel: Channel, channels: Sequence[Channel]) -> int | None:
+    """How well a channel's name says that it is depth, 0 best; None where it does not."""
+    layer, _, base = channel[1].lower().rpartition(".")
+    beside = {
+        other.lower().rpartition(".")[2]
+        for number, other in channels
+        if number == channel[0] and other.lower().rpartition(".")[0] == layer
+    }
+    called = base == "z" or "depth" in base
+    if {"x", "y"} & beside:
+        return None
+    where = f"{part.lower()}.{layer}"
+    if any(word in where for word in _OTHER_LAYERS) and "depth" not in where:
+        return None
+    if called and not layer:
+        return 0
+    if "depth" in where and (called or base in ("v", "y") or len(beside) == 1):
+        return 1
+    return 2 if called else None
+
+
+def _grey(channels: Mapping[Channel, np.ndarray]) -> Channel | None:
+    """The one channel of a file without colours; alpha does not count, and R, G and B are one where they are equal."""
+    colours = {channel: pixels for channel, pixels in channels.items() if channel[1].lower() != "a"}
+    first = next(iter(colours), None)
+    if first is None or "." in first[1] or len({number for number, _ in colours}) > 1:
+        return None
+    names = {name.lower() for _, name in colours}
+    equal = all(np.array_equal(pixels, colours[first], equal_nan=True) for pixels in colours.values())
+    return first if len(colours) == 1 or (names == {"r", "g", "b"} and equal) else None
+
+
+def _check_headers(path: Path, headers: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what would take too much memory to decode."""
+    with path.open("rb") as file:
+        flags = file.read(8)[5]
+    if flags & _DEEP or any("deep" in str(header.get("type")) for header in headers):
+        raise InputError(f"{path} is a deep image, with several depths in a pixel; flatten it to one channel called Z.")
+    declared = sum(_values(header) for header in headers)
+    if not 0 < declared <= MAX_VALUES:
+        raise InputError(f"{path} declares {declared} values; at most {MAX_VALUES} are read.")
+
+
+def _values(header: Mapping[str, Any]) -> int:
+    low, high = (np.asarray(corner, np.int64) for corner in header["dataWindow"])  # inclusive corners (x, y)
+    sides = np.maximum(high - low + 1, 0)
+    return int(sides[0]) * int(sides[1]) * len(header["channels"])
+
+
+@contextmanager
+def _own_output() -> Iterator[Callable[[], str]]:
+    """Keep what the library prints of damaged files off standard output and error; gives a look at it.
+
+    It writes to the descriptors themselves, past `sys.stdout`. What other threads write meanwhile is passed on after.
+    """
+    with _ONE_AT_A_TIME, ExitStack() as stack:
+        kept: dict[int, int] = {}  # descriptor -> the file that stands in for it
+        for descriptor in (1, 2):
+            with suppress(OSError):  # closed, as in a daemon: nothing can be printed there
+                saved = os.dup(descriptor)
+                kept[descriptor] = stack.enter_context(tempfile.TemporaryFile()).fileno()
+                stack.callback(_restore, descriptor, saved, kept[descriptor])
+                os.dup2(kept[descriptor], descriptor)
+        yield lambda: next(
+            (line for file in kept.values() for line in _lines(file) if _PRINTED.search(line)), b""
+        ).decode(errors="replace")
+
+
+def _restore(descriptor: int, saved: int, kept: int) -> None:
+    os.dup2(saved, descriptor)
+    os.close(saved)
+    for line in _lines(kept):
+        if not _PRINTED.search(line):
+            os.write(descriptor, line)
+
+
+def _lines(file: int) -> list[bytes]:
+    return os.pread(file, os.fstat(file).st_size, 0).splitlines(keepends=True)  # leaves the place of writing as it is
