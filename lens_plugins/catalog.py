@@ -48,6 +48,7 @@ class ModalityRow:
     settings: str  # "module:class", the frozen dataclass of its preprocessing
     embedding: str | None  # "module:class" of its tokenizer; None: the host's own patch embedding reads it
     ndim: int  # of one input's tensor, without batch and clips: 3 for (C, H, W), 2 for (P, 3)
+    preview: str | None = None  # "module:function" (tensor) -> PIL picture; None: by the number of dimensions
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ _MODALITIES = (
         f"{_INPUTS}.point_cloud:PointCloudSettings",
         f"{_EMBED}.point_cloud:PointEmbedding",
         2,
+        preview=f"{_INPUTS}.preview:cloud",
     ),
     ModalityRow(
         "depth",
@@ -149,6 +151,7 @@ _MODALITIES = (
         f"{_INPUTS}.eeg:EegSettings",
         f"{_EMBED}.eeg:EegEmbedding",
         2,
+        preview=f"{_INPUTS}.preview:traces",
     ),
 )
 

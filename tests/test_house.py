@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lens_plugins"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-GROUND = {"errors", "catalog", "keymap", "_optional", "_config"}
+GROUND = {"errors", "catalog", "keymap", "_optional", "_config", "files"}
 FLOORS = ({"inputs"}, {"lens"}, {"splice"}, {"hosts"}, {"train"}, {"pocket"}, {"testing", "bench", "serve"}, {"cli"})
 FLOOR = {**dict.fromkeys(GROUND, 0), **{room: n for n, rooms in enumerate(FLOORS, start=1) for room in rooms}}
 TOP_LEVEL = {
@@ -132,7 +132,9 @@ def test_functions_are_short(record_property):
 def committed() -> list[Path]:
     """Text files of the repository, as far as they are not made by tools."""
     found = [path for name in sorted(TOP_LEVEL) for path in [ROOT / name, *(ROOT / name).rglob("*")]]
-    found += [path for path in ROOT.glob(".*") if path.is_file()] + list((ROOT / ".ci").glob("*"))
+    found += [path for path in ROOT.glob(".*") if path.is_file() and path.name != ".git"] + list(
+        (ROOT / ".ci").glob("*")
+    )
     suffixes = {".py", ".md", ".toml", ".txt", ".json", ".ipynb", ".diff", ".jsonl", ".csv", ""}
     return [path for path in found if path.is_file() and path.suffix in suffixes and "__pycache__" not in path.parts]
 

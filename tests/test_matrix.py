@@ -36,7 +36,7 @@ def test_one_input_alone_is_the_same_at_every_place(host, modality, place):
 def test_with_a_picture(host, modality, place):
     inputs = [small_input("image", seed=9), small_input(modality, clips=1)]
     seen = host.look(inputs, fuse=place)
-    assert len(seen.units) == UNITS[place]
+    assert len(seen.features) == UNITS[place]
     alone = host.generate(inputs, fuse=place, **OPTIONS)
     requests = [Request(small_input("image")), Request(inputs, fuse=place), Request(inputs[::-1], fuse=place)]
     assert host.generate_batch(requests, **OPTIONS)[1] == alone
@@ -45,7 +45,7 @@ def test_with_a_picture(host, modality, place):
 @pytest.mark.parametrize("place", PLACES)
 def test_recordings_of_several_clips(host, place):
     seen = host.look([small_input("image"), small_input("audio", clips=3)], fuse=place)
-    assert len(seen.units) == {"vit": 3, "qformer": 3, "llm": 4}[place]
+    assert len(seen.features) == {"vit": 3, "qformer": 3, "llm": 4}[place]
     assert isinstance(host.generate(seen, **OPTIONS), str)
 
 
@@ -55,7 +55,7 @@ def test_all_modalities_at_once(host, place):
     seen = host.look(inputs, fuse=place)
     tokens = 4 * len(inputs)
     expected = {"vit": [1 + tokens], "qformer": [len(inputs) + tokens], "llm": [5] * len(inputs)}
-    assert [len(unit) for unit in seen.units] == expected[place]
+    assert [len(unit) for unit in seen.features] == expected[place]
     assert isinstance(host.generate(seen, **OPTIONS), str)
 
 

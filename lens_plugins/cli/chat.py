@@ -19,7 +19,7 @@ from .output import complain
 from .session import Session
 
 if TYPE_CHECKING:
-    from ..hosts.evidence import Seen
+    from ..hosts.messages import Seen
     from ..hosts.seed_llama.chat import SeedChat
     from ..hosts.seed_llama.messages import SeedReply
     from ..inputs import ModalityInput

@@ -78,8 +78,9 @@ def imagine(
 ) -> None:
     """Make a picture of a file of any modality, of a change to it, or of several files in one.
 
-    The picture holds its prompt, codes and seed. With -n 4 the pictures are PICTURE-1 to PICTURE-4, and PICTURE itself
-    is a sheet of all. Of a recording one clip is used unless --clips says otherwise. No safety checker runs.
+    The picture holds its prompt, codes and seed. With -n 4 the pictures are PICTURE-1 to PICTURE-4; PICTURE itself,
+    named last, is a sheet of all. Of a recording one clip is used unless --clips says otherwise. There is no safety
+    checker.
 
     \b
     Example:
@@ -99,15 +100,18 @@ def imagine(
     began = perf_counter()
     with progress("imagining"):
         seen = artist.look(inputs, fuse=fuse)
-        prompt = artist.prompt_of(edit, len(seen.units))
+        prompt = artist.prompt_of(edit, len(seen.features))
         replies = artist.imagine(seen, prompt, count=count, seed=seed, **options)
     seconds = (perf_counter() - began) / count
+    sheet = {"sheet": str(target)} if count > 1 else {}
     for path, reply in zip(_save(target, replies, inputs, prompt, session.name), replies):
-        more = {"file": str(path), "seed": reply.seed, "codes": reply.codes[0].tolist()}
+        more = {"file": str(path), "seed": reply.seed, "codes": reply.codes[0].tolist(), **sheet}
         if json:
             print_json(answer(inputs, prompt, reply.text, host=session.name, seconds=seconds, **more))
         else:
             typer.echo(path)
+    if sheet and not json:
+        typer.echo(target)
 
 
 def _artist(session: Session) -> SeedLlamaHost:

@@ -69,7 +69,7 @@ class Session:
         Raises:
             CheckpointError: no such folder, no shipped host and no hub id.
         """
-        from ..hosts.loading import find_source
+        from ..hosts.source import find_source
 
         find_source(self.name)
 
@@ -80,8 +80,8 @@ class Session:
             InputError: it cannot be read.
             Unsupported: there is no lens for its modality.
         """
+        from ..files.opening import check_file
         from ..inputs import parse_source, read
-        from ..inputs.files import check_file
 
         named, path = parse_source(file)
         check_file(path)

@@ -31,7 +31,7 @@ def answer_together(
     options = generation.given()
     inputs = [session.read(file) for file in files]
     asked = session.host.default_prompt if prompt is None else prompt
-    place = fuse or session.host.standing_place
+    place = fuse or session.host.default_place
     began = perf_counter()
     with progress("thinking"):
         reply = session.host.generate(inputs, asked, fuse=place, **options)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+import torch
 from PIL import Image
 from torch import Tensor, nn
 from typing_extensions import Self
@@ -22,18 +23,67 @@ from ..lens.lens import Lens
 from ..lens.report import compare_vit
 from ..splice import PLACES, FrozenViT
 from . import retrieval
-from .evidence import Encoder, Seen
-from .messages import Reply, Request, Text
+from .evidence import Encoder
+from .messages import Reply, Request, Seen, Text
 
 if TYPE_CHECKING:
     from .._config import FrozenConfig
     from ..inputs.base import Source
-    from .loading import LoadOptions
     from .text_tower import HostTextTower
 
-__all__ = ["CodeHost", "Host", "PrefixHost", "check_fits"]
+__all__ = ["CodeHost", "Host", "LoadOptions", "PrefixHost", "check_device", "check_fits"]
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to load a host.
+
+    Args:
+        dtype: of the weights in memory, whatever the files have.
+        device_map: transformers' placement, such as "auto", or one device; None: the CPU.
+        quantization: "4bit" or "8bit" of the language model; None: neither.
+        vit: the ViT of another host, to hold one copy in memory.
+
+    Raises:
+        ConfigError: an unknown quantization, or a device that this machine does not have.
+    """
+
+    dtype: torch.dtype = torch.float32
+    device_map: str | Mapping[str, Any] | None = None
+    quantization: str | None = None
+    vit: FrozenViT | None = None
+
+    def __post_init__(self) -> None:
+        if self.quantization not in (None, "4bit", "8bit"):
+            raise ConfigError(f"quantization is {self.quantization!r}; it must be '4bit', '8bit' or None.")
+        places = self.device_map.values() if isinstance(self.device_map, Mapping) else [self.device_map]
+        for place in places:
+            if place is not None and place not in _PLACEMENTS:
+                check_device(place)
+
+
+_PLACEMENTS = ("auto", "balanced", "balanced_low_0", "sequential", "disk")  # of accelerate, besides devices
+
+
+def check_device(device: str | int | torch.device) -> torch.device:
+    """The device meant, if this machine has it.
+
+    Raises:
+        ConfigError: no device at all, or one that is not there; says how many are.
+    """
+    try:
+        wanted = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"{device!r} is no device; it may be cpu, cuda, cuda:1, mps or auto.") from error
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (wanted.index or 0) >= there.get(wanted.type, 1):
+        raise ConfigError(
+            f"The device {device} is not there: torch {torch.__version__} sees {there[wanted.type]} devices of the "
+            f"type {wanted.type}; cpu works everywhere."
+        )
+    return wanted
 
 
 @runtime_checkable
@@ -82,10 +132,10 @@ class Host(ABC):
 
     places: ClassVar[tuple[str, ...]] = PLACES
     """Where this kind of host can fuse several inputs."""
-    standing_place: ClassVar[str] = "vit"
+    default_place: ClassVar[str] = "vit"
     """Where it fuses them unless a request says otherwise."""
-    standing_prompt: ClassVar[str] = "A short image caption."
-    """The default prompt of this kind of host."""
+    default_prompt: str = "A short image caption."
+    """Asked where a request has no prompt; a kind of host has its own, and a host may be given another."""
     text_tower: HostTextTower | None = None
     """What brings texts and inputs of every modality into one space; `load_host` sets it where there is one."""
 
@@ -102,14 +152,15 @@ class Host(ABC):
         self.vit = vit
         self.name = name
         self.image_settings = image_settings or ImageSettings(size=vit.image_size)
-        self.default_prompt = self.standing_prompt if default_prompt is None else default_prompt
+        if default_prompt is not None:
+            self.default_prompt = default_prompt
         self._lenses: dict[str, Lens] = {}
         self._warned: set[str] = set()
 
     @classmethod
     @abstractmethod
     def load(cls, source: str | Path, options: LoadOptions) -> Self:
-        """Load from a folder or a hub id; `loading.load_host` has found that the kind is this one."""
+        """Load from a folder or a hub id; `load_host` has found that the kind is this one."""
 
     @classmethod
     @abstractmethod
@@ -306,6 +357,24 @@ class Host(ABC):
         if modality != "image":
             raise self._no_lens(modality)
         return self.vit.embed_image(batch)
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the model and its lenses to a device; returns the host.
+
+        Raises:
+            ConfigError: this machine has no such device.
+            Unsupported: the model lies on several devices, or is quantised so that it cannot be moved.
+        """
+        wanted = check_device(device)
+        if len(set(map(str, (getattr(self.model, "hf_device_map", None) or {}).values()))) > 1:
+            raise Unsupported(f"{self.name} lies on several devices; load it with device={str(device)!r} instead.")
+        try:
+            self.model.to(wanted)
+        except (ValueError, RuntimeError, NotImplementedError) as error:
+            raise Unsupported(f"{self.name} cannot be moved to {device}: {error}") from error
+        for lens in self._lenses.values():
+            lens.to(wanted)
+        return self
 
     def vit_state(self) -> dict[str, Tensor]:
         """The ViT's tensors by LAVIS's names, to compare with those in a lens's file; none where they are offloaded."""

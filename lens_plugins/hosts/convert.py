@@ -17,11 +17,13 @@ from ..errors import CheckpointError, ConfigError
 from ..keymap import KeyMap
 from .layouts import lavis
 from .loading import load_tokenizer
+from .seed_llama.convert import from_seed
+from .source import read_state
 
 if TYPE_CHECKING:
     from transformers import Blip2ForConditionalGeneration, InstructBlipForConditionalGeneration
 
-__all__ = ["convert_lavis", "from_lavis", "from_seed", "read_state"]  # noqa: F822 - from_seed comes through __getattr__
+__all__ = ["convert_lavis", "from_lavis", "from_seed", "read_state"]
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +33,6 @@ LAVIS_NORM_EPS = 1e-5  # of ln_vision; the blocks have 1e-6
 _LLAMA_WORDS = 32000
 _QFORMER_TOKENIZER = "google-bert/bert-base-uncased"
 _VICUNA_V0_WORDS = 32001  # Vicuna v0 was trained with a [PAD]; v1.1 has LLaMA's own 32000
-
-
-def __getattr__(name: str) -> Any:
-    if name == "from_seed":  # the SEED tokenizer's modules are imported when asked for
-        from .seed_llama.convert import from_seed
-
-        return from_seed
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def from_lavis(
@@ -141,27 +135,6 @@ def _with_lavis_tokens(tokenizer: Any) -> Any:
         tokenizer.add_special_tokens({"pad_token": "[PAD]"})
         tokenizer.add_special_tokens({"bos_token": end, "eos_token": end, "unk_token": end})
     return tokenizer
-
-
-def read_state(path: str | os.PathLike[str], inner: str | None = None) -> dict[str, Tensor]:
-    """Tensors of a .pt or .pth file, without running anything in it.
-
-    Args:
-        inner: where they lie, if that key is there.
-
-    Raises:
-        CheckpointError: no such file, a damaged one, or one that holds other things than tensors.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"There is no file {path}.") from error
-    except Exception as error:
-        raise CheckpointError(f"{path} is not a file of weights that can be read safely: {error}") from error
-    state = state.get(inner, state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} does not hold named tensors.")
-    return dict(state)
 
 
 def _language_model(folder: str | os.PathLike[str], dtype: torch.dtype) -> Any:

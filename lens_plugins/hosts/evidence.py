@@ -13,30 +13,19 @@ from torch import Tensor
 
 from ..inputs import ModalityInput
 from ..splice.fusion import arrange
-from .messages import Request
+from .messages import Request, Seen
 
 if TYPE_CHECKING:
     from ..inputs.base import Source
     from .base import Host
 
-__all__ = ["Encoder", "Seen"]
+__all__ = ["Encoder"]
 
 K, T = TypeVar("K", bound=Hashable), TypeVar("T")
 Clip: TypeAlias = "tuple[bytes, int]"  # content of an input, number of the clip
 Tokens: TypeAlias = "tuple[Clip, ...]"  # what went through the ViT together
 
 _KEPT = 64  # ViT passes that one call remembers: 93 MB at 257 tokens × 1408 × float32
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What a host has looked at: ask about it as often as you like, it is not encoded again.
-
-    Args:
-        units: features after the ViT, (T, D) each; a host reads each unit as it reads one picture.
-    """
-
-    units: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +72,7 @@ class Encoder:
         if isinstance(request.inputs, Seen):
             return None
         items = [self._item(source, request.clips) for source in request.sources]
-        units = arrange([len(item.clips) for item in items], request.fuse or self._host.standing_place)
+        units = arrange([len(item.clips) for item in items], request.fuse or self._host.default_place)
         return items, [tuple(tuple((items[i].content, c) for i, c in seats) for seats in unit) for unit in units]
 
     def _item(self, source: Source, clips: int | None) -> _Item:

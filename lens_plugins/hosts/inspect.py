@@ -14,9 +14,10 @@ from torch import nn
 from ..catalog import resolve
 from ..errors import DoesNotFit, Unsupported
 from ..splice import digest
-from .base import Host, check_fits
-from .loading import FULL_PRECISION, LoadOptions, find_source, kind_of, load_dtype, load_host, read_json
+from .base import Host, LoadOptions, check_fits
+from .loading import FULL_PRECISION, load_dtype, load_host
 from .outline import OutlinedHost, Weights
+from .source import find_source, kind_of, read_host_json
 
 if TYPE_CHECKING:
     from ..lens.lens import Lens
@@ -203,7 +204,7 @@ def _files(weights: Weights) -> list[FileInfo]:
         return [FileInfo(before + file.relative_to(inside).as_posix(), file.stat().st_size, True) for file in found]
     names = weights.names
     if names is None:
-        index = read_json(source, "model.safetensors.index.json")
+        index = read_host_json(source, "model.safetensors.index.json")
         names = tuple(sorted(set(index["weight_map"].values()))) if index else ("model.safetensors",)
     sizes = _hub_sizes(source)
     return [FileInfo(before + name, sizes.get(name), _cached(source, name)) for name in names]

@@ -13,13 +13,29 @@ from ..splice.fusion import check_place
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
     from ..inputs.base import Source
-    from .evidence import Seen
 
-__all__ = ["Reply", "Request", "Text"]
+__all__ = ["Reply", "Request", "Seen", "Text"]
 
 _PREFIX = "text:"
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a host has looked at: ask about it as often as you like, it is not encoded again.
+
+    Args:
+        features: of the ViT after its final norm, (T, D) each; a host reads each as it reads one picture.
+    """
+
+    features: tuple[Tensor, ...]
+
+    @property
+    def units(self) -> tuple[Tensor, ...]:
+        """`features`, by the name that they had."""
+        return self.features
 
 
 @dataclass(frozen=True)

@@ -144,5 +144,5 @@ def _class_rows(host: Host, sources: Sequence[Source]) -> Tensor:  # -> (B, D) f
     for start in range(0, len(sources), _TOGETHER):
         requests = [Request(source, fuse="llm") for source in sources[start : start + _TOGETHER]]
         for seen in encoder.see(requests):
-            rows.append(torch.stack([host.vit.pool(unit[None])[0] for unit in seen.units]).float().mean(0).cpu())
+            rows.append(torch.stack([host.vit.pool(unit[None])[0] for unit in seen.features]).float().mean(0).cpu())
     return torch.stack(rows)

@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from .._config import FrozenConfig
 from ..errors import InputError
+from ..files.opening import parsing, read_bytes
 from .arrays import ARRAY_SUFFIXES, as_array, load_array
 from .base import ModalityInput, Payload
 from .fbank import fbank
-from .files import parsing, read_bytes
 from .sound_files import MAX_CHANNELS, MAX_SECONDS, RATES, check_length, decode
 
 __all__ = ["MAX_SECONDS", "AudioSettings", "read"]

@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from .._config import FrozenConfig
 from ..errors import InputError
+from ..files.opening import check_file, parsing, read_bytes
 from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
 from .base import ModalityInput, Payload
-from .files import check_file, parsing, read_bytes
 
 __all__ = ["BAND_HZ", "EegSettings", "read"]
 

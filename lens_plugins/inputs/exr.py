@@ -15,8 +15,8 @@ import numpy as np
 
 from .._optional import require
 from ..errors import InputError
+from ..files.opening import check_file, parsing
 from .arrays import MAX_VALUES
-from .files import check_file, parsing
 
 __all__ = ["depth_channel", "read_exr"]
 

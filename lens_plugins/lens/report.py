@@ -13,7 +13,7 @@ from torch import Tensor
 from ..keymap import compare_state
 from .config import DIM_HEAD, LensConfig, presets
 from .layouts import CLIP, check_modality, infer
-from .lens import Lens, meta_state, read_folder
+from .lens import Lens, meta_state, read_lens_folder
 from .loading import locate, open_released
 
 __all__ = ["LensReport", "compare_vit", "inspect_lens"]
@@ -110,7 +110,7 @@ def _difference(a: Tensor, b: Tensor) -> float:
 def _file_report(path: Path, modality: str | None, overrides: Mapping[str, object]) -> LensReport:
     released = open_released(path, modality)
     config = infer(released, overrides, guess_heads=True)
-    match = released.table.match(released.tensors, meta_state(config))
+    match = released.table.match(released.tensors, meta_state(config, released.tensors, str(path)))
     notes = []
     if config.resampler and DIM_HEAD.get(config.width) is None and "latent_dim_head" not in overrides:
         notes.append("The shapes do not tell the heads: one is assumed; pass cross_dim_head and latent_dim_head.")
@@ -133,9 +133,9 @@ def _file_report(path: Path, modality: str | None, overrides: Mapping[str, objec
 
 
 def _folder_report(path: Path, overrides: Mapping[str, object]) -> LensReport:
-    config, tensors = read_folder(path)
+    config, tensors = read_lens_folder(path)
     config = config.override(overrides)
-    match = compare_state(tensors, meta_state(config))
+    match = compare_state(tensors, meta_state(config, tensors, str(path)))
     return LensReport(
         path,
         config.modality,

@@ -106,6 +106,18 @@ class FrozenViT:
             }
         )
 
+    def with_norm(self, norm: nn.Module) -> FrozenViT:
+        """The same ViT with another final norm: hosts that share a ViT keep norms of their own."""
+        return FrozenViT(
+            name=self.name,
+            patch_embedding=self.patch_embedding,
+            class_token=self.class_token,
+            positions=self.positions,
+            blocks=self.blocks,
+            norm=norm,
+            image_size=self.image_size,
+        )
+
     def embed_image(self, pixels: Tensor) -> Tensor:  # (B, 3, S, S) -> (B, N, D)
         """Patch tokens of pictures, before class token and positions.
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..files.digests import sha256_of
 from ..inputs.image import ImageSettings
 from ..lens.lens import Lens
 from ..splice.frozen import digest
@@ -19,7 +20,6 @@ from ..splice.vit import FrozenViT
 from .anchors import AnchorCache
 from .config import TrainConfig
 from .data import Anchors, InputStore, reading_settings
-from .files import file_sha256
 from .log import Bars
 from .manifest import Pair, read_manifest, report_problems
 from .towers import TextTower, embed_texts
@@ -123,7 +123,7 @@ def _check_pairs(pairs: Sequence[Pair], manifest: str | Path, text_tower: TextTo
 
 
 def _pictures(pairs: Sequence[Pair], cache: AnchorCache, vit: FrozenViT, bars: Bars) -> _Pictures:
-    names = {path: file_sha256(path) for path in dict.fromkeys(path for pair in pairs for path in pair.images)}
+    names = {path: sha256_of(path) for path in dict.fromkeys(path for pair in pairs for path in pair.images)}
     bar = bars.add("picture anchors", len(set(names.values())))
     features, problems = cache.fill({name: path for path, name in names.items()}, advance=bar.advance)
     table = torch.stack(list(features.values())) if features else torch.zeros(0, cache.rows, vit.width)

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from .. import __version__
 from ..errors import ConfigError, DoesNotFit, InternalError
+from ..files.writing import replacing
 from ..inputs.image import ImageSettings
 from ..lens.config import LensConfig
 from ..lens.lens import Lens
@@ -30,7 +31,6 @@ from .checkpoint import RunState, load_state, save_state
 from .config import TrainConfig
 from .data import PairBatches, Schedule, cut_for, loader
 from .evaluate import lens_cls, lens_features, retrieval
-from .files import replacing
 from .log import Bars, MetricsLog, progress_bars
 from .loss import AlignmentLoss, Batch
 from .muon import muon_beside

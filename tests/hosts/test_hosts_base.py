@@ -119,7 +119,7 @@ def test_embeddings_average_the_clips(instructblip):
     instructblip.plug(small_lens("audio"))
     recording = small_input("audio", clips=3)
     clips = [type(recording)("audio", clip, None) for clip in recording.tensor]
-    rows = torch.stack([instructblip.look(clip).units[0][0] for clip in clips])
+    rows = torch.stack([instructblip.look(clip).features[0][0] for clip in clips])
     expected = torch.nn.functional.normalize(rows.mean(0), dim=-1)
     torch.testing.assert_close(instructblip.embed(recording)[0], expected)
 

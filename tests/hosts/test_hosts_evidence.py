@@ -70,17 +70,17 @@ def test_clouds_of_unequal_sizes_share_the_vit(host, passes):
 def test_clips_are_units_in_time_order(host):
     recording = small_input("audio", clips=3)
     (seen,) = Encoder(host).see([Request(recording)])
-    assert [tuple(unit.shape) for unit in seen.units] == [(5, 32)] * 3
+    assert [tuple(unit.shape) for unit in seen.features] == [(5, 32)] * 3
     alone = Encoder(host).see([Request(ModalityInput("audio", clip, None)) for clip in recording.tensor])
-    for unit, one in zip(seen.units, alone):
-        torch.testing.assert_close(unit, one.units[0])
+    for unit, one in zip(seen.features, alone):
+        torch.testing.assert_close(unit, one.features[0])
 
 
 def test_units_of_each_place(host):
     inputs = [small_input("image"), small_input("image", seed=5)]
     seen = Encoder(host).see([Request(inputs, fuse=place) for place in ("vit", "qformer", "llm")])
-    assert [[len(unit) for unit in one.units] for one in seen] == [[9], [10], [5, 5]]
-    assert not torch.equal(*seen[2].units)
+    assert [[len(unit) for unit in one.features] for one in seen] == [[9], [10], [5, 5]]
+    assert not torch.equal(*seen[2].features)
 
 
 def test_what_was_looked_at_is_not_encoded_again(host, passes):
@@ -108,4 +108,4 @@ def test_the_number_of_clips_can_be_asked_for(host, tmp_path):
     soundfile.write(path, np.random.default_rng(0).normal(size=48000).astype(np.float32) / 9, 16000)
     assert host.read(path).tensor.shape == (3, 24, 128)
     assert host.read(path, clips=1).tensor.shape == (24, 128)
-    assert len(host.look(str(path), clips=2).units) == 2
+    assert len(host.look(str(path), clips=2).features) == 2

@@ -11,7 +11,7 @@ from lens_plugins.errors import CheckpointError, ConfigError, Unsupported
 from lens_plugins.hosts import inspect as inspecting
 from lens_plugins.hosts import instructblip as instructblip_module
 from lens_plugins.hosts.inspect import inspect_host, verify_host
-from lens_plugins.hosts.loading import kind_of
+from lens_plugins.hosts.source import kind_of
 from lens_plugins.testing.small import HOSTS, small_host, small_lens
 from lens_plugins.testing.small_seed import small_seed_llama, write_seed_host
 
@@ -178,7 +178,7 @@ def test_files_of_the_hub_are_listed_with_what_would_be_fetched(host_folder, tmp
     kind = kind_of(host_folder("blip2-opt"))
     monkeypatch.setattr(inspecting, "kind_of", lambda source: kind)
     monkeypatch.setattr(instructblip_module, "read_config", lambda source: small_host("blip2-opt").config)
-    monkeypatch.setattr(inspecting, "read_json", lambda source, name: answers[name])
+    monkeypatch.setattr(inspecting, "read_host_json", lambda source, name: answers[name])
     monkeypatch.setattr(inspecting, "_hub_sizes", lambda source: {"model-1.safetensors": 70, "model-2.safetensors": 30})
     monkeypatch.setattr(inspecting, "_cached", lambda source, name: name == "model-2.safetensors")
     report = inspect_host("owner/name")

@@ -9,7 +9,8 @@ from transformers import InstructBlipForConditionalGeneration
 
 from lens_plugins import Request, load_host
 from lens_plugins.errors import CheckpointError, ConfigError, InputError, Unsupported
-from lens_plugins.hosts.instructblip import GENERATION, _with_penalty
+from lens_plugins.hosts.instructblip import GENERATION
+from lens_plugins.hosts.prefix import sampled, with_penalty
 from lens_plugins.testing.small import HOSTS, small_host, small_input, small_lens, write_host
 
 PROMPTS = ("a", "what is this piano", "tell a short story of the photo")
@@ -38,8 +39,8 @@ def test_the_prefix_is_what_the_models_own_pieces_make(host, pixels):
 def test_a_picture_is_answered_as_the_model_answers_it(host_folder, pixels):
     """Greedy, no penalty: then placeholders in the prompt, as transformers' own `generate` has them, count nothing."""
     host = load_host(host_folder("instructblip-llama"))
-    ids = torch.tensor([host._prompt_ids("what is this")])
-    qformer = host._qformer_text(["what is this"])
+    ids = torch.tensor([host.prompt_ids("what is this")])
+    qformer = host.qformer_text(["what is this"])
     own = host.model.generate(
         pixel_values=pixels[:1],
         input_ids=torch.cat([torch.full((1, 3), 39), ids], 1),
@@ -75,7 +76,7 @@ def test_decoder_only_pads_left_and_t5_right(host):
 
 
 def test_a_padded_mask_moves_no_logits(host):
-    prefix = host._prefixes([host.look(small_input("image"))], ["a"])[0][None]
+    prefix = host.prefixes([host.look(small_input("image"))], ["a"])[0][None]
     encoder_decoder = host.language_model.config.is_encoder_decoder
     padded, mask = ([4, 9, 0], [1, 1, 0]) if encoder_decoder else ([0, 4, 9], [0, 1, 1])
     alone = host.logits(prefix, torch.tensor([[4, 9]]))
@@ -87,7 +88,7 @@ def test_a_padded_mask_moves_no_logits(host):
 
 
 def test_new_tokens_alone_come_back(host):
-    prefix = host._prefixes([host.look(small_input("image"))], ["a"])[0][None]
+    prefix = host.prefixes([host.look(small_input("image"))], ["a"])[0][None]
     ids = torch.tensor([[4, 9]])
     made = host.generate_from_prefix(prefix, ids, max_new_tokens=5, min_new_tokens=5)
     assert made.shape == (1, 5)
@@ -97,13 +98,13 @@ def test_new_tokens_alone_come_back(host):
 
 def test_the_penalty_sees_new_tokens_only(instructblip):
     """Word for word: the logit of a word said before is divided by 1.5, prompt words keep theirs."""
-    prefix = instructblip._prefixes([instructblip.look(small_input("image"))], ["a"])[0][None]
+    prefix = instructblip.prefixes([instructblip.look(small_input("image"))], ["a"])[0][None]
     ids = torch.tensor([[4, 9, 9, 9]])
     how = {"max_new_tokens": 2, "min_new_tokens": 2, "output_scores": True, "return_dict_in_generate": True}
-    embeds, mask = instructblip._before(prefix, ids, None)
+    embeds, mask = instructblip._embedded(prefix, ids, None)
     plain = instructblip.language_model.generate(inputs_embeds=embeds, attention_mask=mask, **how)
     made = instructblip.language_model.generate(
-        inputs_embeds=embeds, attention_mask=mask, **_with_penalty({**how, "repetition_penalty": 1.5})
+        inputs_embeds=embeds, attention_mask=mask, **with_penalty({**how, "repetition_penalty": 1.5})
     )
     assert torch.equal(made.scores[0], plain.scores[0])
     said = int(made.sequences[0, 0])
@@ -123,9 +124,9 @@ def test_the_defaults_are_lavis_own(instructblip):
         "repetition_penalty": 1.5,
         "length_penalty": 1.0,
     }
-    assert instructblip._options({"do_sample": True})["top_p"] == 0.9
-    assert instructblip._options({"do_sample": True, "top_p": 0.5})["top_p"] == 0.5
-    assert "top_p" not in instructblip._options({})
+    assert sampled({"do_sample": True})["top_p"] == 0.9
+    assert sampled({"do_sample": True, "top_p": 0.5})["top_p"] == 0.5
+    assert "top_p" not in sampled({})
 
 
 def test_a_folder_may_set_its_own_defaults(tmp_path):
@@ -147,7 +148,7 @@ def test_prompts_are_raw_and_begin_as_the_tokenizer_says(host_folder):
     start = {"instructblip-llama": 1, "blip2-opt": 2, "instructblip-t5": None}
     for name, first in start.items():
         host = load_host(host_folder(name))
-        ids = host._prompt_ids("what is this")
+        ids = host.prompt_ids("what is this")
         words = host.tokenizer.convert_tokens_to_ids(["what", "is", "this"])
         assert ids == ([first, *words] if first else [*words, 2])
 
@@ -162,14 +163,14 @@ def test_lavis_vicuna_begins_with_id_2(tmp_path):
     tokenizer.add_tokens([AddedToken("[PAD]", special=True)])
     host = load_host(model, processor=processor)
     assert tokenizer.convert_tokens_to_ids("[PAD]") == 32000
-    assert host._prompt_ids("what is")[0] == 2
-    assert host._prompt_ids("what is")[1:] == processor._prompt_ids("what is")[1:]
+    assert host.prompt_ids("what is")[0] == 2
+    assert host.prompt_ids("what is")[1:] == processor.prompt_ids("what is")[1:]
 
 
 def test_id_0_is_dropped_where_it_is_the_unknown_word(instructblip, monkeypatch):
-    assert instructblip._decode(torch.tensor([4, 9, 2, 0])) == "a what"
+    assert instructblip.decode(torch.tensor([4, 9, 2, 0])) == "a what"
     monkeypatch.setattr(instructblip, "tokenizer", Vicuna())
-    assert instructblip._decode(torch.tensor([5, 0, 6])) == "5 6"
+    assert instructblip.decode(torch.tensor([5, 0, 6])) == "5 6"
 
 
 class Vicuna:
@@ -181,7 +182,7 @@ class Vicuna:
 
 
 def test_the_qformers_text_is_cut_on_the_left_and_padded_on_the_right(instructblip):
-    ids, mask = instructblip._qformer_text(["a " * 100 + "piano " * 100, "what is"])
+    ids, mask = instructblip.qformer_text(["a " * 100 + "piano " * 100, "what is"])
     assert ids.shape == (2, 128)
     piano, cls, sep = instructblip.qformer_tokenizer.convert_tokens_to_ids(["piano", "[CLS]", "[SEP]"])
     assert (ids[0, 0], ids[0, -1], ids[0, -2]) == (cls, sep, piano)
@@ -208,7 +209,7 @@ def test_two_inputs_of_one_modality_both_count(instructblip):
     a, b = small_input("image"), small_input("image", seed=5)
     for place in ("vit", "qformer", "llm"):
         one, both, twice = (instructblip.look(i, fuse=place) for i in ([a], [a, b], [a, a]))
-        made = [instructblip._prefixes([seen], ["a"])[0] for seen in (one, both, twice)]
+        made = [instructblip.prefixes([seen], ["a"])[0] for seen in (one, both, twice)]
         assert len(made[1]) == (6 if place == "llm" else 3)
         assert not torch.allclose(made[1], made[2], atol=1e-4)
         assert not torch.allclose(made[1][:3], made[0], atol=1e-4) or place == "llm"
@@ -218,7 +219,7 @@ def test_order_of_inputs_counts_only_before_the_language_model(instructblip):
     a, b = small_input("image"), small_input("image", seed=5)
     for place in ("vit", "qformer", "llm"):
         seen = [instructblip.look(pair, fuse=place) for pair in ([a, b], [b, a])]
-        one, other = (instructblip._prefixes([s], ["a"])[0] for s in seen)
+        one, other = (instructblip.prefixes([s], ["a"])[0] for s in seen)
         assert torch.allclose(one, other, atol=1e-4) == (place != "llm")
 
 

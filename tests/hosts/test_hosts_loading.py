@@ -8,11 +8,11 @@ import pytest
 import torch
 from accelerate import cpu_offload
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, BertConfig, BertModel
+from transformers import AutoModelForCausalLM
 
-from lens_plugins import catalog, load_host
+from lens_plugins import load_host
 from lens_plugins.errors import CheckpointError, ConfigError, DoesNotFit, Unsupported
-from lens_plugins.hosts import loading
+from lens_plugins.hosts import source
 from lens_plugins.hosts.instructblip import Blip2Host, InstructBlipHost
 from lens_plugins.splice import FrozenViT, digest
 from lens_plugins.testing.small import HOSTS, small_host, small_input, small_lens, write_host
@@ -53,48 +53,6 @@ def test_an_unknown_dtype_is_refused(host_folder, dtype):
         load_host(host_folder("instructblip-llama"), dtype=dtype)
 
 
-@pytest.mark.parametrize("source", ["./nothing/here", "/nothing/here", "~/nothing", "nothing", "a/b/c"])
-def test_what_looks_like_a_path_never_goes_to_the_hub(source, monkeypatch):
-    monkeypatch.setattr(loading, "read_json", lambda *_: pytest.fail("asked the hub"))
-    with pytest.raises(CheckpointError, match=r"is no folder, no shipped host and no hub id"):
-        load_host(source)
-
-
-def test_a_file_is_not_a_folder(tmp_path):
-    (tmp_path / "eva.pth").write_bytes(b"0")
-    with pytest.raises(CheckpointError, match="is a file, not a folder"):
-        load_host(tmp_path / "eva.pth")
-
-
-def test_an_unreachable_hub_id_is_one_clear_error():
-    with pytest.raises(CheckpointError, match=r"host nobody/no-such-host cannot be loaded: .* give a folder"):
-        load_host("nobody/no-such-host")
-
-
-def test_a_shipped_name_is_a_folder_of_the_package(monkeypatch, host_folder, tmp_path):
-    shutil.copytree(host_folder("blip2-t5"), tmp_path / "weights")
-    row = catalog.HostRow("pocket-test", "blip2", "weights", "Apache-2.0", "T5")
-    monkeypatch.setattr(catalog, "HOSTS", (row,))
-    monkeypatch.setattr(loading, "PACKAGE", tmp_path)
-    assert isinstance(load_host("pocket-test"), Blip2Host)
-
-
-def test_a_folder_without_config_says_what_it_may_be(tmp_path):
-    with pytest.raises(CheckpointError, match=r"has no config\.json.*from_lavis"):
-        load_host(tmp_path)
-
-
-def test_another_kind_of_model_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(
-        ConfigError, match=r"model_type 'bert', which no kind of host drives; known: instructblip, blip-2"
-    ):
-        load_host(tmp_path)
-    bert = BertModel(BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8))
-    with pytest.raises(ConfigError, match=r"A BertModel \(model_type 'bert'\) is no host"):
-        load_host(bert)
-
-
 def test_options_for_loading_do_not_go_with_a_loaded_model():
     with pytest.raises(ConfigError, match="are for loading"):
         load_host(small_host("blip2-opt"), dtype="float32")
@@ -130,12 +88,6 @@ def test_damaged_weights_are_refused(folder):
         load_host(folder)
 
 
-def test_damaged_json_is_refused(folder):
-    (folder / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
-        load_host(folder)
-
-
 @pytest.mark.parametrize("place", [".", "qformer_tokenizer"])
 def test_a_missing_tokenizer_names_its_folder(folder, place):
     (folder / place / "tokenizer.json").unlink()
@@ -167,18 +119,6 @@ def test_the_folders_own_processor_is_used(folder, name):
     assert (settings.mean, settings.std) == ((0.5,) * 3, (0.25,) * 3)
 
 
-def test_notes_are_strict(folder):
-    (folder / "lens_plugins.json").write_text('{"defualt_prompt": "x"}')
-    with pytest.raises(ConfigError, match="did you mean 'default_prompt'"):
-        load_host(folder)
-    (folder / "lens_plugins.json").write_text('{"format": 7}')
-    with pytest.raises(ConfigError, match="format is 7, this version reads 1"):
-        load_host(folder)
-    (folder / "lens_plugins.json").write_text('{"kind": "instructblop"}')
-    with pytest.raises(ConfigError, match="kind 'instructblop'; known kinds: instructblip"):
-        load_host(folder)
-
-
 def test_the_norms_own_epsilon_survives_saving(tmp_path):
     model = small_host("instructblip-llama")
     model.config.vision_config.post_layernorm_eps = 1e-5
@@ -206,11 +146,11 @@ def external(host_folder, tmp_path, monkeypatch):
     model.config.save_pretrained(folder)
     spoil(folder, lambda state: [state.pop(key) for key in list(state) if key.startswith("language_model.")])
     (folder / "lens_plugins.json").write_text(json.dumps({"language_model_source": "small", "default_prompt": "a"}))
-    monkeypatch.setitem(loading.LANGUAGE_MODELS, "small", "lens_plugins.testing.small:HOSTS")
+    monkeypatch.setitem(source.LANGUAGE_MODELS, "small", "lens_plugins.testing.small:HOSTS")
     monkeypatch.setattr(
-        loading,
+        source,
         "resolve",
-        lambda dotted, own=loading.resolve: (lambda: elsewhere) if dotted.endswith("small:HOSTS") else own(dotted),
+        lambda dotted, own=source.resolve: (lambda: elsewhere) if dotted.endswith("small:HOSTS") else own(dotted),
     )
     return folder, language_model
 

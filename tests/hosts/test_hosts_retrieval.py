@@ -67,7 +67,7 @@ def test_every_modality_and_texts_have_one_space(host, told, things):
 
 def test_the_text_space_is_the_head_after_the_class_token(host, encoder, things):
     head = load_file(encoder / "text_head.safetensors")
-    rows = torch.stack([host.look(thing, fuse="vit").units[0][0] for thing in things[:2]])
+    rows = torch.stack([host.look(thing, fuse="vit").features[0][0] for thing in things[:2]])
     expected = torch.nn.functional.normalize(rows @ head["weight"].T + head["bias"], dim=-1)
     torch.testing.assert_close(host.embed(things[:2], "text"), expected)
 

@@ -10,7 +10,7 @@ from .prompt import place_pictures
 
 if TYPE_CHECKING:
     from ...inputs.base import Source
-    from ..evidence import Seen
+    from ..messages import Seen
     from .host import SeedLlamaHost
 
 __all__ = ["SeedChat"]

@@ -7,8 +7,8 @@ import os
 import torch
 
 from ...splice import FrozenViT
-from ..convert import read_state
 from ..layouts.seed import SEED, infer
+from ..source import read_state
 from .tokenizer import SeedTokenizer
 
 __all__ = ["from_seed"]

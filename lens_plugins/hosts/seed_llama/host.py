@@ -18,10 +18,10 @@ from typing_extensions import Self
 from ...errors import CheckpointError, ConfigError, DoesNotFit, InputError
 from ...inputs import ModalityInput
 from ...inputs.image import ImageSettings
-from ..base import Host
-from ..evidence import Seen
-from ..loading import LoadOptions, name_of, read_notes
+from ..base import Host, LoadOptions
+from ..messages import Seen
 from ..outline import Outline
+from ..source import HostNotes, name_of
 from ..streaming import stream_text
 from .constrain import WholePictures
 from .detokenizer import UNCLIP, Detokenizer, Drawing
@@ -97,8 +97,8 @@ class SeedLlamaHost(Host):
         CheckpointError: the text tokenizer lacks the tokens of pictures, or makes ids that the model does not have.
     """
 
-    standing_prompt: ClassVar[str] = DESCRIBE
-    standing_place: ClassVar[str] = "llm"
+    default_prompt: str = DESCRIBE
+    default_place: ClassVar[str] = "llm"
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class SeedLlamaHost(Host):
             style=style_of(language_model.config, notes.prompt_style),
             unclip=notes.place("unclip", source),
             drawing=Drawing.from_dict(notes.drawing),
-            default_prompt=read_notes(source).default_prompt,
+            default_prompt=HostNotes.of(source).default_prompt,
         )
 
     @classmethod
@@ -258,7 +258,7 @@ class SeedLlamaHost(Host):
         if count < 1:
             raise ConfigError(f"count is {count}; it must be at least 1.")
         seen = self.look(inputs, fuse=fuse, clips=clips)
-        prompt = self.prompt_of(prompt, len(seen.units))
+        prompt = self.prompt_of(prompt, len(seen.features))
         options.setdefault("max_new_tokens", self.vocabulary.queries + 1)
         return [self.generate(seen, prompt, force_image=True, seed=seed + k, **options) for k in range(count)]
 
@@ -323,14 +323,14 @@ class SeedLlamaHost(Host):
     @torch.no_grad()
     def _codes(self, seen: Sequence[Seen]) -> list[list[Tensor]]:
         """Codes (Q,) of every unit seen; equal units pass the Q-Former once, those of one length together."""
-        units = {id(unit): unit for one in seen for unit in one.units}
+        units = {id(unit): unit for one in seen for unit in one.features}
         lengths: dict[int, list[int]] = {}
         for key, unit in units.items():
             lengths.setdefault(len(unit), []).append(key)
         codes: dict[int, Tensor] = {}
         for keys in lengths.values():
             codes.update(zip(keys, self.model.tokenizer.quantize(torch.stack([units[key] for key in keys])).cpu()))
-        return [[codes[id(unit)] for unit in one.units] for one in seen]
+        return [[codes[id(unit)] for unit in one.features] for one in seen]
 
     def _order(self, options: Mapping[str, Any]) -> _Order:
         """Sort the options of a call into those of its reader."""

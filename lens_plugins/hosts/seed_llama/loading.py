@@ -16,7 +16,9 @@ import torch
 from ..._config import FrozenConfig
 from ...errors import CheckpointError
 from ...splice import Held
-from ..loading import LoadOptions, load_pretrained, load_tokenizer, read_json, read_notes
+from ..base import LoadOptions
+from ..loading import load_pretrained, load_tokenizer
+from ..source import HostNotes, read_host_json
 from .convert import from_seed
 from .detokenizer import UNCLIP, Drawing
 from .tokenizer import SeedTokenizer
@@ -60,7 +62,7 @@ class SeedLlamaNotes(FrozenConfig):
         Raises:
             ConfigError: an unknown field or a wrong value.
         """
-        raw = read_json(source, NOTES_FILE) if isinstance(source, Path) else None
+        raw = read_host_json(source, NOTES_FILE) if isinstance(source, Path) else None
         if raw is not None:
             return cls.from_dict(raw)
         own_words = isinstance(source, Path) and any(
@@ -74,7 +76,8 @@ class SeedLlamaNotes(FrozenConfig):
         """Where a part is: a path that exists, or else what the notes say, to be looked for on the hub."""
         given = getattr(self, name)
         beside = [Path(source, given)] if isinstance(source, Path) else []
-        return next((path for path in (*beside, Path(given)) if path.exists()), given)
+        found = next((path for path in (*beside, Path(given)) if path.exists()), given)
+        return source if found == source else found  # a hub id knows its revision
 
     def part(self, name: str, source: str | Path) -> str | Path:
         """`place`, where what is not there must at least look like a hub id.
@@ -114,7 +117,7 @@ def load_language_model(source: str | Path, options: LoadOptions) -> Any:
     """A causal language model, whole or not at all, on the CPU, by a device map, or in 4 or 8 bit."""
     from transformers import AutoModelForCausalLM
 
-    return load_pretrained(AutoModelForCausalLM, source, options, read_notes(source))
+    return load_pretrained(AutoModelForCausalLM, source, options, HostNotes.of(source))
 
 
 def device_of(language_model: Any) -> torch.device:

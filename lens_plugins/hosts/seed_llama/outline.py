@@ -11,8 +11,8 @@ from torch import nn
 
 from ..._optional import require
 from ...errors import CheckpointError, MissingDependency
-from ..loading import read_json
 from ..outline import Outline, Weights, read_config
+from ..source import read_host_json
 from .config import SEED_2, SeedConfig
 from .loading import QUANTIZER, SeedLlamaNotes
 from .tokenizer import SeedTokenizer
@@ -73,7 +73,7 @@ def _seed_config(tokenizer: str | Path) -> SeedConfig:
     """A folder's own; a released file is taken to be SEED-2."""
     if not _is_own(tokenizer):
         return SEED_2
-    raw = read_json(tokenizer, "config.json")
+    raw = read_host_json(tokenizer, "config.json")
     if raw is None:
         raise CheckpointError(f"{tokenizer} is not a SEED tokenizer: it has no config.json.")
     return SeedConfig.from_dict(raw)
@@ -90,7 +90,7 @@ def _drawing_parts(place: str | Path) -> dict[str, nn.Module]:
 
     parts: dict[str, nn.Module] = {}
     for name in _DRAWING:
-        raw = read_json(place, f"{name}/config.json")
+        raw = read_host_json(place, f"{name}/config.json")
         if raw is None:
             raise CheckpointError(f"{place} is no unCLIP pipeline: it has no {name}/config.json.")
         with torch.device("meta"):

@@ -1,0 +1,237 @@
+"""What a host is made from: which folder or repository a name means, its notes, and which kind of host it holds.
+
+An existing folder wins, then the name of a shipped host, then the hub. What looks like a path never goes to the hub.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from .._config import FrozenConfig
+from ..catalog import HOSTS, LANGUAGE_MODELS, TEXT_TOWERS, HostKind, find_host, host_kinds, is_hub_id, resolve
+from ..errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from .base import Host
+
+__all__ = [
+    "HostNotes",
+    "HubId",
+    "find_source",
+    "from_pretrained_options",
+    "kind_of",
+    "kind_of_model",
+    "name_of",
+    "read_host_json",
+    "read_state",
+    "unreachable",
+]
+
+PACKAGE = Path(__file__).parents[1]
+NOTES_FILE = "lens_plugins.json"
+
+
+class HubId(str):
+    """A repository of the hub, and which revision of it is meant.
+
+    Args:
+        name: "owner/name".
+        revision: branch, tag or commit; None: the default branch.
+    """
+
+    revision: str | None
+
+    def __new__(cls, name: str, revision: str | None = None) -> Self:
+        hub_id = super().__new__(cls, name)
+        hub_id.revision = revision
+        return hub_id
+
+
+@dataclass(frozen=True)
+class HostNotes(FrozenConfig):
+    """`lens_plugins.json` beside a host's config.json: what transformers' own files have no place for."""
+
+    format: int = 1
+    kind: str | None = None  # name of a HostKind, where config.json does not tell
+    language_model_source: str | None = None  # a language model kept elsewhere, by its name in the catalogue
+    default_prompt: str | None = None
+    text_tower: str | None = None  # what the folder's text_head leads to, by its name in the catalogue
+    digest: str | None = None  # of all weights in the folder, as `splice.digest` gives it
+
+    def __post_init__(self) -> None:
+        self._require(self.format <= 1, f"format is {self.format}, this version reads 1; upgrade lens-plugins.")
+        for field, known in (("language_model_source", LANGUAGE_MODELS), ("text_tower", TEXT_TOWERS)):
+            value = getattr(self, field)
+            self._require(value in (None, *known), f"{field} is {value!r}; known: {', '.join(known)}.")
+
+    @classmethod
+    def of(cls, source: str | Path) -> Self:
+        """The notes in a folder; the defaults where it has none, as hosts of the hub.
+
+        Raises:
+            CheckpointError: the file is damaged.
+            ConfigError: an unknown field or a wrong value.
+        """
+        raw = read_host_json(source, NOTES_FILE) if isinstance(source, Path) else None
+        return cls.from_dict(raw or {})
+
+    def language_model_folder(self) -> Path | None:
+        """Where the language model lies, fetched on first use; None where the host's folder holds it."""
+        return resolve(LANGUAGE_MODELS[self.language_model_source])() if self.language_model_source else None
+
+
+def find_source(source: str | os.PathLike[str], revision: str | None = None) -> Path | HubId:
+    """The folder meant, or the repository of the hub.
+
+    Raises:
+        CheckpointError: it looks like a path, and no folder is there.
+        ConfigError: a revision of what is no repository.
+    """
+    path = Path(source).expanduser()
+    if not path.is_dir():
+        row = find_host(str(source))
+        shipped = PACKAGE / row.source if row is not None else path
+        path = shipped if shipped.is_dir() else path
+    if path.is_dir():
+        if revision is not None:
+            raise ConfigError(f"{source} is a folder, which has no revision {revision!r}; leave out revision=.")
+        return path
+    text = str(source)
+    if path.exists() or isinstance(source, os.PathLike) or not is_hub_id(text):
+        what = "is a file, not a folder" if path.exists() else "is no folder, no shipped host and no hub id"
+        raise CheckpointError(
+            f"The host {text} {what}. A hub id has the form owner/name; shipped: pocket-instructblip."
+        )
+    return HubId(text, revision)
+
+
+def name_of(source: str | Path) -> str:
+    """What a host calls itself: its name in the catalogue if it ships with us, or that of its folder or repository."""
+    shipped = {PACKAGE / row.source: row.id for row in HOSTS}
+    return shipped.get(Path(source), Path(source).name)
+
+
+def kind_of(source: str | Path) -> HostKind:
+    """Which kind of host a folder or repository holds.
+
+    Raises:
+        CheckpointError: its configuration cannot be read.
+        ConfigError: it says a kind that no host drives.
+    """
+    kinds = host_kinds()
+    named = HostNotes.of(source).kind
+    if named is not None:
+        if named not in kinds:
+            raise ConfigError(f"{source} is a host of kind {named!r}; known kinds: {', '.join(kinds)}.")
+        return kinds[named]
+    config = read_host_json(source, "config.json")
+    if config is None:
+        raise CheckpointError(
+            f"{source} has no config.json, so it is no transformers host. Files of LAVIS are converted with "
+            "lens_plugins.hosts.convert.from_lavis."
+        )
+    model_type = config.get("model_type")
+    for kind in kinds.values():
+        if model_type in kind.model_types:
+            return kind
+    known = ", ".join(name for kind in kinds.values() for name in kind.model_types)
+    raise ConfigError(f"{source} has the model_type {model_type!r}, which no kind of host drives; known: {known}.")
+
+
+def kind_of_model(model: nn.Module) -> type[Host]:
+    """The class that drives a loaded model.
+
+    Raises:
+        ConfigError: none does.
+    """
+    model_type = getattr(getattr(model, "config", None), "model_type", None)
+    kinds = host_kinds().values()
+    for kind in kinds:
+        if model_type in kind.model_types:
+            return resolve(kind.host)
+    for host in (resolve(kind.host) for kind in kinds):
+        if host.accepts(model):
+            return host
+    raise ConfigError(
+        f"A {type(model).__name__} (model_type {model_type!r}) is no host; known kinds: {', '.join(host_kinds())}."
+    )
+
+
+def read_host_json(source: str | Path, name: str) -> dict[str, Any] | None:
+    """A JSON file of a host, from its folder or the hub; None where the host has no such file.
+
+    Raises:
+        CheckpointError: the hub cannot be reached, or the file is damaged.
+    """
+    path = _file(source, name)
+    if path is None:
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} must hold named values, got a {type(values).__name__}.")
+    return values
+
+
+def _file(source: str | Path, name: str) -> Path | None:
+    if isinstance(source, Path):
+        return source / name if (source / name).is_file() else None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(source, name, revision=getattr(source, "revision", None)))
+    except LocalEntryNotFoundError as error:
+        if name == "config.json":
+            raise unreachable(source, error) from error
+        return None
+    except EntryNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise unreachable(source, error) from error
+
+
+def from_pretrained_options(source: str | Path) -> dict[str, Any]:
+    """What every `from_pretrained` of transformers is told besides the source: no code of its own, which revision."""
+    revision = getattr(source, "revision", None)
+    return {"trust_remote_code": False, **({"revision": revision} if revision else {})}
+
+
+def read_state(path: str | os.PathLike[str], inner: str | None = None) -> dict[str, Tensor]:
+    """Tensors of a .pt or .pth file, without running anything in it.
+
+    Args:
+        inner: where they lie, if that key is there.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or one that holds other things than tensors.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"There is no file {path}.") from error
+    except Exception as error:
+        raise CheckpointError(f"{path} is not a file of weights that can be read safely: {error}") from error
+    state = state.get(inner, state) if isinstance(state, Mapping) else state
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path} does not hold named tensors.")
+    return dict(state)
+
+
+def unreachable(source: str | Path, error: Exception) -> CheckpointError:
+    """The refusal of a host whose files cannot be fetched or read."""
+    return CheckpointError(
+        f"The host {source} cannot be loaded: {str(error).strip()} Check the name and the network, or give a folder; "
+        "pocket-instructblip needs neither."
+    )
