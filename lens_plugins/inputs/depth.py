@@ -27,6 +27,7 @@ _DEPTH_RANGE = (0.01, 50.0)  # scaled metres
 _KEYS = ("depth", "disparity", "arr_0")
 _EIGHT_BITS = ("uint8", "int8", "bool")
 _PER_METRE = {"depth_m": 1, "depth_mm": 1000}
+_SAY = "DepthSettings(kind='depth_m'), 'depth_mm' or 'disparity' (--set depth.kind=depth_m)"
 _UNITS = {"disparity": "disparity in pixels", "depth_m": "metres", "depth_mm": "millimetres"}
 
 
@@ -76,13 +77,12 @@ def read(source: Payload, settings: DepthSettings) -> ModalityInput:
     kind = stored if settings.kind == "auto" else settings.kind
     if kind is None:
         raise InputError(
-            f"{name} has 8-bit pixels, which are no depths in millimetres; give a 16-bit PNG, or say in "
-            "DepthSettings(kind=...) what they are."
+            f"{name} has 8-bit pixels, which are no depths in millimetres; give a 16-bit PNG, or say what they are: "
+            f"{_SAY}."
         )
     if path and settings.kind == "auto" and kind == "disparity":
         warnings.warn(
-            f"{name} does not say its unit: floats are read as disparity in pixels. Say DepthSettings(kind=...), "
-            "'depth_m' for metres, 'disparity' where that is right.",
+            f"{name} does not name its unit; floats are read as disparity in pixels. Say what they are: {_SAY}.",
             stacklevel=2,
         )
     plane = _plane(values, name)
@@ -114,7 +114,7 @@ def _warn_if_saturated(
     if beyond.sum() > beyond.size / 2:
         warnings.warn(
             f"{name} saturates: {beyond.mean():.0%} of its values, {values.min():g} to {values.max():g}, lie beyond "
-            f"what a lens tells apart when they are {_UNITS[kind]}. Say in DepthSettings(kind=...) what they are.",
+            f"what a lens tells apart when they are {_UNITS[kind]}. Say what they are: {_SAY}.",
             stacklevel=3,
         )
 

@@ -6,7 +6,8 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from io import StringIO
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,14 +16,14 @@ import numpy as np
 
 from .._optional import require
 from ..errors import InputError
-from ..files.opening import check_file, parsing
+from ..files.opening import open_regular, parsing
 from .arrays import MAX_VALUES
 
 __all__ = ["depth_channel", "read_exr"]
 
 _OTHER_LAYERS = ("normal", "position", "vector", "velocity", "motion", "mist", "uv")  # may have a Z too
 _DEEP = 0x08  # in the second byte of the version: a pixel has any number of samples
-_PRINTED = re.compile(rb"^Warning: Exception raised reading pixel data|\(EXR_ERR_")  # what the library says of them
+_PRINTED = re.compile(r"^Warning: Exception raised reading pixel data|\(EXR_ERR_")  # what the library says of them
 _ONE_AT_A_TIME = Lock()  # a process has one standard output
 
 Channel = tuple[int, str]  # the number of its part, its name
@@ -36,14 +37,15 @@ def read_exr(path: Path) -> np.ndarray:  # (H, W)
         MissingDependency: the package OpenEXR is absent.
     """
     openexr = require("OpenEXR", extra="exr", purpose="Reading .exr files")
-    check_file(path)
+    with open_regular(path) as file:
+        version = file.read(8)
     with parsing(str(path), ".exr file"), _own_output() as printed:
         headers = [part.header for part in openexr.File(str(path), header_only=True).parts]
-        _check_headers(path, headers)
+        _check_headers(path, version, headers)
         parts = openexr.File(str(path), separate_channels=True).parts
         read = [len(part.channels) for part in parts]
         if printed() or read != [len(header["channels"]) for header in headers]:
-            reason = printed().partition("\n")[0].rpartition(" - ")[2] or f"{sum(read)} channels can be read"
+            reason = printed().rpartition(" - ")[2] or f"{sum(read)} channels can be read"
             raise InputError(f"{path} is truncated or damaged ({reason}); save it again.")
     channels: dict[Channel, np.ndarray] = {
         (number, name): part.channels[name].pixels for number, part in enumerate(parts) for name in part.channels
@@ -86,7 +88,7 @@ def _rank(part: str, channel: Channel, channels: Sequence[Channel]) -> int | Non
         if number == channel[0] and other.lower().rpartition(".")[0] == layer
     }
     called = base == "z" or "depth" in base
-    if {"x", "y"} & beside:
+    if {"x", "y"} & (beside - {base}):
         return None
     where = f"{part.lower()}.{layer}"
     if any(word in where for word in _OTHER_LAYERS) and "depth" not in where:
@@ -109,11 +111,9 @@ def _grey(channels: Mapping[Channel, np.ndarray]) -> Channel | None:
     return first if len(colours) == 1 or (names == {"r", "g", "b"} and equal) else None
 
 
-def _check_headers(path: Path, headers: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse what would take too much memory to decode."""
-    with path.open("rb") as file:
-        flags = file.read(8)[5]
-    if flags & _DEEP or any("deep" in str(header.get("type")) for header in headers):
+def _check_headers(path: Path, version: bytes, headers: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what would take too much memory to decode; `version` is the first 8 bytes."""
+    if version[5] & _DEEP or any("deep" in str(header.get("type")) for header in headers):
         raise InputError(f"{path} is a deep image, with several depths in a pixel; flatten it to one channel called Z.")
     declared = sum(_values(header) for header in headers)
     if not 0 < declared <= MAX_VALUES:
@@ -128,30 +128,29 @@ def _values(header: Mapping[str, Any]) -> int:
 
 @contextmanager
 def _own_output() -> Iterator[Callable[[], str]]:
-    """Keep what the library prints of damaged files off standard output and error; gives a look at it.
+    """Keep what the library prints of damaged files to ourselves; gives a look at what it said on standard output.
 
-    It writes to the descriptors themselves, past `sys.stdout`. What other threads write meanwhile is passed on after.
+    Its warnings go to `sys.stdout`, where results belong, and its errors past `sys.stderr` to the descriptor. What
+    other threads write meanwhile is passed on after.
     """
     with _ONE_AT_A_TIME, ExitStack() as stack:
-        kept: dict[int, int] = {}  # descriptor -> the file that stands in for it
-        for descriptor in (1, 2):
-            with suppress(OSError):  # closed, as in a daemon: nothing can be printed there
-                saved = os.dup(descriptor)
-                kept[descriptor] = stack.enter_context(tempfile.TemporaryFile()).fileno()
-                stack.callback(_restore, descriptor, saved, kept[descriptor])
-                os.dup2(kept[descriptor], descriptor)
-        yield lambda: next(
-            (line for file in kept.values() for line in _lines(file) if _PRINTED.search(line)), b""
-        ).decode(errors="replace")
+        said = StringIO()
+        stack.callback(lambda: print("".join(_others(said.getvalue())), end=""))
+        stack.enter_context(redirect_stdout(said))  # undone before the line above is
+        with suppress(OSError):  # closed, as in a daemon: nothing can be printed there
+            saved = os.dup(2)
+            kept = stack.enter_context(tempfile.TemporaryFile()).fileno()
+            stack.callback(_restore, saved, kept)
+            os.dup2(kept, 2)
+        yield lambda: "".join(line for line in said.getvalue().splitlines() if _PRINTED.search(line))
 
 
-def _restore(descriptor: int, saved: int, kept: int) -> None:
-    os.dup2(saved, descriptor)
+def _restore(saved: int, kept: int) -> None:
+    os.dup2(saved, 2)
     os.close(saved)
-    for line in _lines(kept):
-        if not _PRINTED.search(line):
-            os.write(descriptor, line)
+    written = os.pread(kept, os.fstat(kept).st_size, 0).decode("utf-8", "surrogateescape")
+    os.write(2, "".join(_others(written)).encode("utf-8", "surrogateescape"))
 
 
-def _lines(file: int) -> list[bytes]:
-    return os.pread(file, os.fstat(file).st_size, 0).splitlines(keepends=True)  # leaves the place of writing as it is
+def _others(text: str) -> list[str]:
+    return [line for line in text.splitlines(keepends=True) if not _PRINTED.search(line)]
