@@ -22,6 +22,7 @@ from .arrays import MAX_VALUES
 __all__ = ["depth_channel", "read_exr"]
 
 _OTHER_LAYERS = ("normal", "position", "vector", "velocity", "motion", "mist", "uv")  # may have a Z too
+_NO_DEPTH = 3
 _DEEP = 0x08  # in the second byte of the version: a pixel has any number of samples
 _PRINTED = re.compile(r"^Warning: Exception raised reading pixel data|\(EXR_ERR_")  # what the library says of them
 _ONE_AT_A_TIME = Lock()  # a process has one standard output
@@ -53,9 +54,10 @@ def read_exr(path: Path) -> np.ndarray:  # (H, W)
     names = [str(header.get("name", "")) for header in headers]
     found = depth_channel(names, list(channels)) or _grey(channels)
     if found is None:
-        listed = ", ".join(f"{names[number]}/{name}" if names[number] else name for number, name in channels)
+        listed = [f"{names[number]}/{name}" if names[number] else name for number, name in channels]
+        more = f" and {len(listed) - 16} more" if len(listed) > 16 else ""
         raise InputError(
-            f"{path} has the channels {listed or 'none'}; a depth channel is called Z or Depth, or is in a layer or "
+            f"{path} has the channels {', '.join(name[:60] for name in listed[:16]) or 'none'}{more}; a depth channel is called Z or Depth, or is in a layer or "
             "part called depth."
         )
     return channels[found]
@@ -71,33 +73,30 @@ def depth_channel(parts: Sequence[str], channels: Sequence[Channel]) -> Channel 
         parts: their names, "" where a file has one part without a name.
         channels: as the file orders them, such as (0, "ViewLayer.Depth.V").
     """
-    ranked = [(_rank(parts[channel[0]], channel, channels), channel) for channel in channels]
-    return min(((rank, channel) for rank, channel in ranked if rank is not None), default=(0, None), key=_first)[1]
+    beside: dict[tuple[int, str], set[str]] = {}  # the channels of each layer, without its name
+    for number, name in channels:
+        layer, _, base = name.lower().rpartition(".")
+        beside.setdefault((number, layer), set()).add(base)
+    best: tuple[int, Channel | None] = (_NO_DEPTH, None)
+    for number, name in channels:
+        layer, _, base = name.lower().rpartition(".")
+        rank = _rank(parts[number].lower(), layer, base, beside[number, layer])
+        if rank < best[0]:
+            best = rank, (number, name)
+    return best[1]
 
 
-def _first(ranked: tuple[int, Channel | None]) -> int:
-    return ranked[0]
-
-
-def _rank(part: str, channel: Channel, channels: Sequence[Channel]) -> int | None:
-    """How well a channel's name says that it is depth, 0 best; None where it does not."""
-    layer, _, base = channel[1].lower().rpartition(".")
-    beside = {
-        other.lower().rpartition(".")[2]
-        for number, other in channels
-        if number == channel[0] and other.lower().rpartition(".")[0] == layer
-    }
+def _rank(part: str, layer: str, base: str, beside: set[str]) -> int:
+    """How well a channel's name says that it is depth, 0 best; `_NO_DEPTH` where it does not."""
     called = base == "z" or "depth" in base
-    if {"x", "y"} & (beside - {base}):
-        return None
-    where = f"{part.lower()}.{layer}"
-    if any(word in where for word in _OTHER_LAYERS) and "depth" not in where:
-        return None
+    where = f"{part}.{layer}"
+    if {"x", "y"} & (beside - {base}) or ("depth" not in where and any(word in where for word in _OTHER_LAYERS)):
+        return _NO_DEPTH
     if called and not layer:
         return 0
     if "depth" in where and (called or base in ("v", "y") or len(beside) == 1):
         return 1
-    return 2 if called else None
+    return 2 if called else _NO_DEPTH
 
 
 def _grey(channels: Mapping[Channel, np.ndarray]) -> Channel | None:

@@ -119,6 +119,16 @@ def test_names_alone():
     assert depth_channel([""], []) is None
 
 
+def test_a_hundred_thousand_channels_are_looked_at_once():
+    channels = [(0, f"layer{number}.X") for number in range(100_000)]
+    assert depth_channel([""], [*channels, (0, "Z")]) == (0, "Z")
+
+
+def test_a_message_does_not_list_every_channel(tmp_path):
+    with pytest.raises(InputError, match=r"C00, .*, C15 and 14 more; a depth channel"):
+        read_exr(write(tmp_path / "a.exr", *(f"C{number:02}" for number in range(30))))
+
+
 def test_deep_images_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     values = np.empty((8, 8), object)
     for row in values:
