@@ -6,19 +6,21 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from .._config import FrozenConfig
 from ..errors import InputError
 from ..files.isolated import run_isolated
 from ..files.opening import check_file, read_bytes
 from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
 from .base import ModalityInput, Payload
+from .settings import InputSettings
 
 __all__ = ["BAND_HZ", "EegSettings", "read"]
 
@@ -32,8 +34,10 @@ _ZSCORED = (0.2, 5.0)  # standard deviations that a z-scored recording may have 
 
 
 @dataclass(frozen=True)
-class EegSettings(FrozenConfig):
+class EegSettings(InputSettings):
     """What a lens reads. Its training recordings were band-passed (5 to 95 Hz) and z-scored: raw ones need both."""
+
+    small: ClassVar[Mapping[str, Any]] = {"channels": 5, "steps": 20}
 
     channels: int = 128  # C
     sample_rate: int = 1000  # Hz; files of another rate are resampled
@@ -58,6 +62,11 @@ class EegSettings(FrozenConfig):
             not self.bandpass or self.sample_rate > 2 * BAND_HZ[1],
             f"sample_rate is {self.sample_rate}; a band-pass up to {BAND_HZ[1]:g} Hz needs over {2 * BAND_HZ[1]:g}.",
         )
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(C, T)."""
+        return self.channels, self.steps
 
 
 def read(source: Payload, settings: EegSettings) -> ModalityInput:
