@@ -132,7 +132,9 @@ def test_functions_are_short(record_property):
 def committed() -> list[Path]:
     """Text files of the repository, as far as they are not made by tools."""
     found = [path for name in sorted(TOP_LEVEL) for path in [ROOT / name, *(ROOT / name).rglob("*")]]
-    found += [path for path in ROOT.glob(".*") if path.is_file() and path.name != ".git"] + list((ROOT / ".ci").glob("*"))
+    found += [path for path in ROOT.glob(".*") if path.is_file() and path.name != ".git"] + list(
+        (ROOT / ".ci").glob("*")
+    )
     suffixes = {".py", ".md", ".toml", ".txt", ".json", ".ipynb", ".diff", ".jsonl", ".csv", ""}
     return [path for path in found if path.is_file() and path.suffix in suffixes and "__pycache__" not in path.parts]
 

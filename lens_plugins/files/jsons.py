@@ -15,7 +15,7 @@ from ..errors import CheckpointError, LensPluginsError
 from .opening import brief, read_bytes
 from .writing import replacing
 
-__all__ = ["MAX_JSON_BYTES", "MAX_JSON_DEPTH", "parse_json", "read_json", "read_json_object", "write_json"]
+__all__ = ["MAX_JSON_BYTES", "MAX_JSON_DEPTH", "parse_json", "read_json", "read_json_object", "save_json", "write_json"]
 
 MAX_JSON_BYTES = 16 * 2**20  # decoded, empty lists take thirty times their bytes
 MAX_JSON_DEPTH = 64
@@ -90,12 +90,16 @@ def _finite(text: str) -> float:
     return value
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
+def write_json(path: str | os.PathLike[str], value: Any, *, error: type[LensPluginsError] = LensPluginsError) -> None:
     """Write a value as indented JSON; the file is whole before it takes its name.
 
     Raises:
-        LensPluginsError: the file cannot be written.
+        error: the file cannot be written.
     """
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    with replacing(path) as temporary:
-        Path(temporary).write_text(text, encoding="utf-8")
+    with replacing(path, error=error) as temporary:
+        save_json(temporary, value)
+
+
+def save_json(path: Path, value: Any) -> None:
+    """`write_json` into a file that somebody else gives its name."""
+    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -8,6 +8,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
@@ -32,6 +33,7 @@ __all__ = [
     "read_pt_value",
     "read_safetensors",
     "read_state",
+    "save_tensors",
     "write_pt",
     "write_safetensors",
 ]
@@ -97,12 +99,21 @@ def write_safetensors(
     Raises:
         error: the file cannot be written.
     """
-    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path, error=error) as temporary:
-        try:
-            save_file(ready, temporary, metadata=dict(metadata or {"format": "pt"}))
-        except SafetensorError as problem:  # a full disk is told so
-            raise OSError(str(problem)) from problem
+        save_tensors(temporary, tensors, metadata)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """`write_safetensors` into a file that somebody else gives its name.
+
+    Raises:
+        OSError: the disk is full, or refuses.
+    """
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(ready, path, metadata=dict(metadata or {"format": "pt"}))
+    except SafetensorError as problem:  # how it tells a full disk
+        raise OSError(str(problem)) from problem
 
 
 def write_pt(path: str | os.PathLike[str], value: Any, *, error: type[LensPluginsError] = CheckpointError) -> None:
@@ -167,12 +178,16 @@ def read_state(
 _WRAPPERS = ("state_dict", "model", "module")
 
 
-def flat_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
+def flat_state(content: Mapping[str, Any], *, data_parallel: bool = True) -> dict[str, Tensor]:
     """The tensors by name of a checkpoint's content; {} where there are none.
 
     The one place that knows the wrappers people save: ``state_dict`` (Lightning, open_clip), ``model`` (LAVIS, timm)
     and ``module`` (DeepSpeed) around the tensors, one inside another too; ``_orig_mod.`` (torch.compile) anywhere in
     a name; ``module.`` (DataParallel) before every name. What is no tensor (epochs, optimizers) is left out.
+
+    Args:
+        content: of the file.
+        data_parallel: take ``module.`` off; False for layouts whose tables know it: their errors name the file's keys.
     """
     for _ in range(len(_WRAPPERS)):
         inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
@@ -181,7 +196,7 @@ def flat_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
         content = inner
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     tensors = _renamed(tensors, lambda name: name.replace("_orig_mod.", ""))
-    if all(name.startswith("module.") for name in tensors):
+    if data_parallel and all(name.startswith("module.") for name in tensors):
         tensors = _renamed(tensors, lambda name: name.removeprefix("module."))
     return tensors
 
@@ -209,7 +224,8 @@ def read_pt_value(
     max_bytes: int | None = None,
     *,
     error: type[LensPluginsError] = CheckpointError,
-    legacy: bool = True,
+    mapped: bool = True,
+    verify: bool = False,
 ) -> Any:
     """Whatever a file of `torch.save` holds, as long as it is tensors and plain values; the house's one reader.
 
@@ -220,7 +236,8 @@ def read_pt_value(
         path: the file.
         max_bytes: the largest file that is read; None: any.
         error: the class of what is raised.
-        legacy: whether the format before torch 1.6 is read too.
+        mapped: tensors are read from the disk as they are used; False: read now, and independent of the file.
+        verify: compare every byte with the checksums in the file; the format before torch 1.6 has none.
 
     Raises:
         error: absent, no regular file, damaged, never ending, with code or objects in it, with tensors that need more
@@ -230,11 +247,11 @@ def read_pt_value(
     with open_regular(path, max_bytes, error=error, empty=True) as file:
         try:
             if is_zip(file):
-                with open_zip(file, name, error=error) as archive:
-                    return _from_zip(file, archive)
-            if legacy:
-                return _from_legacy(file)
-            raise NotPlain("no zip archive")
+                with open_zip(file, name, max_bytes, error=error) as archive:
+                    if verify and (wrong := archive.testzip()) is not None:
+                        raise NotPlain(f"{wrong[:40]} is not what its checksum says")
+                    return _from_zip(file, archive, mapped)
+            return _from_legacy(file, mapped)
         except LensPluginsError:
             raise
         except Foreign as problem:
@@ -252,12 +269,12 @@ def _objects(name: str, dotted: str) -> str:
         kind = dotted.rpartition("_rebuild_")[2].replace("_", " ")
         return f"{name} holds a tensor of a kind that is not read ({kind[:40]}); save plain dense tensors."
     return (
-        f"{name} holds Python objects besides tensors ({dotted[:80]}) and is not opened, since unpickling them can run "
+        f"{name} holds more than tensors ({dotted[:80]}) and is not opened, since unpickling Python objects can run "
         "code. Ask its author for a file of tensors alone, or for safetensors."
     )
 
 
-def _from_zip(file: BinaryIO, archive: zipfile.ZipFile) -> Any:
+def _from_zip(file: BinaryIO, archive: zipfile.ZipFile, mapped: bool) -> Any:
     members = {member.filename: member for member in archive.infolist()}
     name = next((name for name in members if name == "data.pkl" or name.endswith("/data.pkl")), None)
     if name is None:
@@ -275,10 +292,10 @@ def _from_zip(file: BinaryIO, archive: zipfile.ZipFile) -> Any:
             raise NotPlain(f"the storage {storage.key[:40]} is absent")
         return data_offset(file, member), member.file_size
 
-    return _Tensors(file, place).build(content)
+    return _Tensors(file, place, mapped).build(content)
 
 
-def _from_legacy(file: BinaryIO) -> Any:
+def _from_legacy(file: BinaryIO, mapped: bool) -> Any:
     """Four pickles (magic number, protocol, machine, content), the storages' keys, then each one's count and bytes."""
     file.seek(0)
     if (pickles.unpickle(file), pickles.unpickle(file)) != (_MAGIC, _PROTOCOL):
@@ -299,7 +316,7 @@ def _from_legacy(file: BinaryIO) -> Any:
             raise NotPlain(f"a storage of {held} bytes, where {max(0, size - at - 8)} are left")
         places[key] = (at + 8, held)
         at += 8 + held
-    return _Tensors(file, lambda storage: places[storage.key]).build(content)
+    return _Tensors(file, lambda storage: places[storage.key], mapped).build(content)
 
 
 def _storages(content: Any) -> list[StorageRef]:
@@ -325,17 +342,19 @@ def _width(word: str) -> int:
 
 
 class _Tensors:
-    """Tensors over the bytes of a mapped file; those that share a storage there share it here.
+    """Tensors over the bytes of a file; those that share a storage there share it here.
 
     Args:
         file: open for reading.
         place: where a storage's bytes begin, and how many there are.
+        mapped: whether the bytes stay on the disk until they are used.
     """
 
-    def __init__(self, file: BinaryIO, place: Callable[[StorageRef], tuple[int, int]]) -> None:
+    def __init__(self, file: BinaryIO, place: Callable[[StorageRef], tuple[int, int]], mapped: bool) -> None:
         self._file, self._place = file, place
         self._size = os.fstat(file.fileno()).st_size
-        self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # a write stays in memory
+        # ACCESS_COPY: a write to a tensor stays in memory
+        self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if mapped else None
         self._storages: dict[str, Tensor] = {}
         self._bytes = 0
 
@@ -378,5 +397,7 @@ class _Tensors:
     def _bytes_at(self, start: int, count: int) -> Tensor:
         if not count:
             return torch.empty(0, dtype=torch.uint8)
-        found = torch.frombuffer(self._mapped, dtype=torch.uint8, offset=start, count=count)
-        return found if start % 16 == 0 else found.clone()  # numbers must lie at multiples of their width
+        if self._map is not None and start % 16 == 0:  # numbers must lie at multiples of their width
+            return torch.frombuffer(self._map, dtype=torch.uint8, offset=start, count=count)
+        self._file.seek(start)
+        return torch.frombuffer(bytearray(self._file.read(count)), dtype=torch.uint8, count=count)

@@ -8,21 +8,23 @@ has word embeddings. LAVIS itself is never imported here; what brings its releas
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from typing_extensions import Self
 
-from ..errors import ConfigError, Unsupported
+from ..errors import Unsupported
 from ..splice import FrozenViT, Held
 from .base import Host, LoadOptions
 from .evidence import Encoder
 from .instructblip import Blip2Host, InstructBlipHost
 from .messages import Reply, Request, Seen
-from .streaming import stream_text
+from .prefix import LanguageModel, check_one_beam, run_generate, sampled
+from .streaming import TOKENIZING, stream_text
 
 if TYPE_CHECKING:
     from ..inputs.base import Source
@@ -34,16 +36,33 @@ _LANGUAGE_MODELS = ("opt", "t5", "llm")  # X_model, X_proj and X_tokenizer
 _VIT_PARTS = ("patch_embed", "cls_token", "pos_embed", "pos_drop", "blocks")
 
 
+class LavisModel(Protocol):
+    """The modules of LAVIS's BLIP-2 and InstructBLIP that all of them have."""
+
+    visual_encoder: Any
+    ln_vision: nn.LayerNorm
+    Qformer: Any
+    query_tokens: nn.Parameter
+    tokenizer: Any
+
+
+class LavisFirstStage(LavisModel, Protocol):
+    """Besides those: what brings pictures and texts into one space."""
+
+    vision_proj: nn.Linear
+    text_proj: nn.Linear
+
+
 class _Blocks(nn.Module):
     """Dropout and blocks of LAVIS's VisionTransformer, as its `forward_features` runs them after the positions."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: Any) -> None:
         super().__init__()
-        self.pos_drop = encoder.pos_drop
-        self.blocks = encoder.blocks
+        self.pos_drop: nn.Module = encoder.pos_drop
+        self.blocks: nn.ModuleList = encoder.blocks
 
     def forward(self, tokens: Tensor) -> Tensor:  # (B, T, D) -> (B, T, D)
-        weight = self.blocks[0].mlp.fc1.weight.dtype
+        weight = cast(Any, self.blocks[0]).mlp.fc1.weight.dtype
         # vit_precision="fp16" halves linear weights and leaves norms in float32: LAVIS runs that under autocast
         with torch.autocast(tokens.device.type, weight, enabled=weight != tokens.dtype):
             tokens = self.pos_drop(tokens)
@@ -52,7 +71,7 @@ class _Blocks(nn.Module):
         return tokens
 
 
-def vit_from_lavis(encoder: nn.Module, norm: nn.Module, name: str | None = None) -> FrozenViT:
+def vit_from_lavis(encoder: Any, norm: nn.Module, name: str | None = None) -> FrozenViT:
     """The ViT of LAVIS's EVA `VisionTransformer`, which SEED's tokenizer has too.
 
     Args:
@@ -98,16 +117,18 @@ class LavisHost(InstructBlipHost):
     """
 
     def __init__(self, model: nn.Module, *, name: str) -> None:
+        parts = cast(LavisModel, model)
         self._family = _language_model_of(model)
-        words = model.Qformer.bert.embeddings.word_embeddings  # None in BLIP-2
+        words = parts.Qformer.bert.embeddings.word_embeddings  # None in BLIP-2
         self._instructed = words is not None and getattr(model, "qformer_text_input", True)
+        kind = InstructBlipHost if self._instructed else Blip2Host
         super().__init__(
             model,
             name=name,
-            vit=vit_from_lavis(model.visual_encoder, model.ln_vision, f"the ViT of {name}"),
+            vit=vit_from_lavis(parts.visual_encoder, parts.ln_vision, f"the ViT of {name}"),
             tokenizer=getattr(model, f"{self._family}_tokenizer"),
-            qformer_tokenizer=model.tokenizer,
-            default_prompt=getattr(model, "prompt", None) or self._standing(),
+            qformer_tokenizer=parts.tokenizer,
+            default_prompt=getattr(model, "prompt", None) or kind.default_prompt,
         )
         if hasattr(model, "eos_token_id"):  # BLIP-2 with OPT ends at a line break
             self.generation["eos_token_id"] = model.eos_token_id
@@ -132,22 +153,22 @@ class LavisHost(InstructBlipHost):
         return cls(model, name=type(model).__name__)
 
     @property
-    def language_model(self) -> nn.Module:
+    def language_model(self) -> LanguageModel:
         """`opt_model`, `t5_model` or `llm_model`."""
         return getattr(self.model, f"{self._family}_model")
 
     @property
-    def projection(self) -> nn.Module:
+    def projection(self) -> nn.Linear:
         """`opt_proj`, `t5_proj` or `llm_proj`."""
         return getattr(self.model, f"{self._family}_proj")
 
     @property
-    def qformer(self) -> nn.Module:
+    def qformer(self) -> Any:
         """The BERT inside `Qformer`."""
-        return self.model.Qformer.bert
+        return cast(LavisModel, self.model).Qformer.bert
 
     @property
-    def qformer_norm(self) -> nn.Module:
+    def qformer_norm(self) -> nn.LayerNorm:
         """The norm that queries pass first."""
         return self.qformer.embeddings.LayerNorm
 
@@ -162,11 +183,9 @@ class LavisHost(InstructBlipHost):
         """See `Host.vit_state`."""
         return _vit_state(self.model)
 
-    def _standing(self) -> str:
-        return InstructBlipHost.default_prompt if self._instructed else Blip2Host.default_prompt
-
-    def _qformer_text(self, prompts: list[str]) -> tuple[Tensor, ...]:
-        return super()._qformer_text(prompts) if self._instructed else ()
+    def qformer_text(self, prompts: list[str]) -> tuple[Tensor, ...]:
+        """See `InstructBlipHost.qformer_text`; nothing where the Q-Former reads no text."""
+        return super().qformer_text(prompts) if self._instructed else ()
 
 
 class LavisQFormerHost(Host):
@@ -192,8 +211,13 @@ class LavisQFormerHost(Host):
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any = None) -> Self:
         """Drive a loaded model; its tokenizer is its own."""
-        name = type(model).__name__
-        return cls(model, vit_from_lavis(model.visual_encoder, model.ln_vision, f"the ViT of {name}"), name=name)
+        name, parts = type(model).__name__, cast(LavisModel, model)
+        return cls(model, vit_from_lavis(parts.visual_encoder, parts.ln_vision, f"the ViT of {name}"), name=name)
+
+    @property
+    def stage(self) -> LavisFirstStage:
+        """The model by its modules' names."""
+        return cast(LavisFirstStage, self.model)
 
     def vit_state(self) -> dict[str, Tensor]:
         """See `Host.vit_state`."""
@@ -210,14 +234,15 @@ class LavisQFormerHost(Host):
         """
         seen = Encoder(self).see([Request(source) for source in Request(inputs).sources])
         rows = [self._queries_after(torch.cat(one.features)[None]) for one in seen]
-        return normalize(self.model.vision_proj(torch.cat(rows)), dim=-1)
+        return normalize(self.stage.vision_proj(torch.cat(rows)), dim=-1)
 
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors of texts, (B, E): LAVIS's `extract_features` in mode "text", of the first token."""
-        text = self.model.tokenizer(list(texts), padding=True, return_tensors="pt").to(self.vit.device)
-        output = self.model.Qformer.bert(text.input_ids, attention_mask=text.attention_mask, return_dict=True)
-        return normalize(self.model.text_proj(output.last_hidden_state[:, 0]), dim=-1)
+        with TOKENIZING:
+            text = self.stage.tokenizer(list(texts), padding=True, return_tensors="pt").to(self.vit.device)
+        output = self.stage.Qformer.bert(text.input_ids, attention_mask=text.attention_mask, return_dict=True)
+        return normalize(self.stage.text_proj(output.last_hidden_state[:, 0]), dim=-1)
 
     def answer(self, seen: Sequence[Seen], prompts: Sequence[str], **generation: Any) -> list[Reply]:
         """A caption of each thing seen, which goes on from the prompt; rows of one length go through together."""
@@ -229,50 +254,46 @@ class LavisQFormerHost(Host):
         for numbers in groups.values():
             features = torch.stack([rows[i][0] for i in numbers])  # (B, T, D)
             ids = torch.stack([rows[i][1] for i in numbers])  # (B, L)
-            texts = self.model.tokenizer.batch_decode(
-                self._caption(features, ids, **generation)[:, ids.shape[1] :], skip_special_tokens=True
-            )
+            made = self._caption(features, ids, **generation)[:, ids.shape[1] :]
+            with TOKENIZING:
+                texts = self.stage.tokenizer.batch_decode(made, skip_special_tokens=True)
             replies.update((i, Reply(text.strip())) for i, text in zip(numbers, texts))
         return [replies[i] for i in range(len(rows))]
 
     def pieces(self, seen: Seen, prompt: str, **generation: Any) -> Iterator[str]:
         """A caption in pieces, with one beam."""
-        if generation.setdefault("num_beams", 1) != 1:
-            raise ConfigError(f"Streaming runs 1 beam, got num_beams={generation['num_beams']}.")
+        check_one_beam(generation)
         features, ids = torch.cat(seen.features)[None], self._prompt_ids(prompt)[None]
-        yield from stream_text(lambda **how: self._caption(features, ids, **generation, **how), self.model.tokenizer)
+        options = {**generation, "num_beams": 1}
+        yield from stream_text(partial(self._caption, features, ids), self.stage.tokenizer, **options)
 
     def _queries_after(self, features: Tensor) -> Tensor:  # (B, T, D) -> (B, Q, C)
-        queries = self.model.query_tokens.expand(len(features), -1, -1)
-        bert = self.model.Qformer.bert
+        queries = self.stage.query_tokens.expand(len(features), -1, -1)
+        bert = self.stage.Qformer.bert
         return bert(query_embeds=queries, encoder_hidden_states=features, return_dict=True).last_hidden_state
 
     def _prompt_ids(self, prompt: str) -> Tensor:
-        tokenizer = self.model.tokenizer
-        ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        tokenizer = self.stage.tokenizer
+        with TOKENIZING:
+            ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         return torch.tensor([tokenizer.bos_token_id, *ids], device=self.vit.device)
 
     def _caption(self, features: Tensor, ids: Tensor, **generation: Any) -> Tensor:
-        options = {**self.generation, **generation}
-        if options.get("do_sample"):
-            options.setdefault("top_p", 0.9)
-        tokenizer, qformer = self.model.tokenizer, self.model.Qformer
-        try:
-            return qformer.generate(
-                input_ids=ids,
-                query_embeds=self.model.query_tokens.expand(len(features), -1, -1),
-                encoder_hidden_states=features,
-                encoder_attention_mask=torch.ones(features.shape[:2], dtype=torch.long, device=features.device),
-                eos_token_id=tokenizer.sep_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-                **options,
-            )
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"transformers refuses these generation options: {error}") from error
+        tokenizer = self.stage.tokenizer
+        return run_generate(
+            self.stage.Qformer.generate,
+            input_ids=ids,
+            query_embeds=self.stage.query_tokens.expand(len(features), -1, -1),
+            encoder_hidden_states=features,
+            encoder_attention_mask=torch.ones(features.shape[:2], dtype=torch.long, device=features.device),
+            eos_token_id=tokenizer.sep_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            **sampled({**self.generation, **generation}),
+        )
 
 
 def _vit_state(model: nn.Module) -> dict[str, Tensor]:
-    state = model.visual_encoder.state_dict()
+    state = cast(LavisModel, model).visual_encoder.state_dict()
     return {} if any(tensor.is_meta for tensor in state.values()) else state
 
 

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from threading import Event, Thread
-from typing import Any
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from threading import Event, Lock, Thread
+from typing import Any, Protocol
 
-__all__ = ["stream_text"]
+__all__ = ["TOKENIZING", "Decoder", "cut_at", "stopping_at", "stream_text"]
+
+TOKENIZING = Lock()
+"""Held while a tokenizer works: one that pads or truncates refuses a second thread."""
 
 
-def stream_text(run: Callable[..., Any], tokenizer: Any) -> Iterator[str]:
-    """Yield the pieces that `run(streamer=..., stopping_criteria=...)` makes.
+class Decoder(Protocol):
+    """A tokenizer by what streaming needs of it."""
+
+    def decode(self, ids: Any, **options: Any) -> str:
+        """Text of token ids (T,)."""
+
+
+class _OneAtATime:
+    """A tokenizer for the streamer, which calls it in another thread."""
+
+    def __init__(self, tokenizer: Decoder) -> None:
+        self._tokenizer = tokenizer
+
+    def decode(self, ids: Any, **options: Any) -> str:
+        with TOKENIZING:
+            return self._tokenizer.decode(ids, **options)
+
+
+def stream_text(run: Callable[..., Any], tokenizer: Decoder, **options: Any) -> Generator[str, None, None]:
+    """Yield the pieces that `run(streamer=..., stopping_criteria=..., **options)` makes, without blanks in front.
 
     An error in `run` is raised here. When the caller stops iterating, `run` stops at its next token.
     """
@@ -18,25 +40,62 @@ def stream_text(run: Callable[..., Any], tokenizer: Any) -> Iterator[str]:
 
     given_up = Event()
     failed: list[BaseException] = []
-    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    streamer = TextIteratorStreamer(_OneAtATime(tokenizer), skip_prompt=True, skip_special_tokens=True)
 
     class GivenUp(StoppingCriteria):
         def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
             return input_ids.new_full((len(input_ids),), given_up.is_set(), dtype=bool)
 
+    criteria = StoppingCriteriaList([GivenUp(), *(options.pop("stopping_criteria", None) or ())])
+
     def work() -> None:
         try:
-            run(streamer=streamer, stopping_criteria=StoppingCriteriaList([GivenUp()]))
+            run(streamer=streamer, stopping_criteria=criteria, **options)
         except BaseException as error:  # noqa: BLE001 - raised again below, in the thread of the caller
             failed.append(error)
             streamer.end()  # without it the caller would wait for ever
 
     thread = Thread(target=work, daemon=True)
     thread.start()
+    begun = False
     try:
-        yield from filter(None, streamer)  # the first pieces are empty
+        for piece in streamer:
+            text = piece if begun else piece.lstrip()  # the first pieces are empty or a blank
+            if text:
+                begun = True
+                yield text
     finally:
         given_up.set()
         thread.join()
     if failed:
         raise failed[0]
+
+
+def cut_at(pieces: Generator[str, None, None], stop: str) -> Generator[str, None, None]:
+    """Pieces of a text up to where `stop` stands in it; what may be its beginning is held back."""
+    held = ""
+    with closing(pieces):
+        for piece in pieces:
+            before, found, _ = (held + piece).partition(stop)
+            kept = 0 if found else max(n for n in range(len(stop)) if before.endswith(stop[:n]))
+            text, held = before[: len(before) - kept], before[len(before) - kept :]
+            if text:
+                yield text
+            if found:
+                return
+    if held:
+        yield held
+
+
+def stopping_at(stop: str, tokenizer: Decoder, others: Iterable[Any] = ()) -> Any:
+    """Criteria for transformers' `generate` that end each row where `stop` stands among its last tokens, and others."""
+    from transformers import StoppingCriteria, StoppingCriteriaList
+
+    class StoppingAt(StoppingCriteria):
+        def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+            last = input_ids[:, -len(stop) - 1 :].tolist()  # a token is one letter at least
+            with TOKENIZING:
+                found = [stop in tokenizer.decode(ids) for ids in last]
+            return input_ids.new_tensor(found, dtype=bool)
+
+    return StoppingCriteriaList([*others, StoppingAt()])

@@ -15,7 +15,7 @@ from torch import Tensor
 from .._config import FrozenConfig
 from ..catalog import ModalityRow, find_modality, modalities, modality_of_suffix, resolve
 from ..errors import ConfigError, InputError
-from .files import MAX_FILE_BYTES, check_file
+from ..files.opening import MAX_FILE_BYTES, check_file
 
 __all__ = ["ModalityInput", "Payload", "Source", "parse_source", "read", "wrong_suffix"]
 

@@ -105,6 +105,7 @@ class TestReadsWhatTorchSaves:
             with pytest.raises(CheckpointError, match=r"a\.pt cannot be read: it is damaged, cut short or no PyTorch"):
                 read_pt_value(tmp_path / "a.pt")
 
+    @pytest.mark.filterwarnings("ignore:.*quantize_per_tensor")
     @pytest.mark.parametrize("kind", ["complex", "conjugated", "float8", "sparse", "quantised"])
     def test_other_tensors_are_refused_in_one_sentence(self, tmp_path, legacy, kind):
         value = {
@@ -114,7 +115,7 @@ class TestReadsWhatTorchSaves:
             "sparse": lambda: torch.eye(2).to_sparse(),
             "quantised": lambda: torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.qint8),
         }[kind]()
-        with pytest.raises(CheckpointError, match=r"a\.pt (holds|cannot be read).*(not read|objects)") as caught:
+        with pytest.raises(CheckpointError, match="a.pt holds .*(not read|more than tensors)") as caught:
             self.there_and_back(tmp_path, {"a": value}, legacy)
         assert "weights_only" not in str(caught.value)
 
@@ -123,7 +124,7 @@ class TestReadsWhatTorchSaves:
             def __reduce__(self):
                 return os.mkdir, (str(tmp_path / "sprung"),)
 
-        with pytest.raises(CheckpointError, match=r"holds Python objects besides tensors \(posix.mkdir\)"):
+        with pytest.raises(CheckpointError, match=r"holds more than tensors \(posix.mkdir\)"):
             self.there_and_back(tmp_path, {"a": torch.zeros(1), "b": Trap()}, legacy)
         assert not (tmp_path / "sprung").exists()
 
@@ -167,7 +168,7 @@ class TestHostile:
     def test_an_allocation_without_bytes(self, tmp_path):
         for call in (b"cbuiltins\nbytearray\n", b"cbuiltins\nbytes\n", b"ctorch\nzeros\n", b"cnumpy\nzeros\n"):
             archive(tmp_path / "a.pt", b"\x80\x02" + call + b"\x8a\x05\x00\x00\x00\x00\x0c\x85R.")
-            self.refused(tmp_path / "a.pt", "holds Python objects")
+            self.refused(tmp_path / "a.pt", "holds more than tensors")
 
     def test_a_list_in_itself(self, tmp_path):
         archive(tmp_path / "a.pt", b"\x80\x02]q\x00h\x00a.")

@@ -7,9 +7,10 @@ from PIL import Image
 from tokenizers import AddedToken
 from transformers import InstructBlipForConditionalGeneration
 
-from lens_plugins import Request, load_host
+from lens_plugins import ModalityInput, Request, load_host
 from lens_plugins.errors import CheckpointError, ConfigError, InputError, Unsupported
-from lens_plugins.hosts.instructblip import GENERATION, _with_penalty
+from lens_plugins.hosts.instructblip import GENERATION
+from lens_plugins.hosts.prefix import sampled, with_penalty
 from lens_plugins.testing.small import HOSTS, small_host, small_input, small_lens, write_host
 
 PROMPTS = ("a", "what is this piano", "tell a short story of the photo")
@@ -19,7 +20,7 @@ def test_the_prefix_is_what_the_models_own_pieces_make(host, pixels):
     features = host.vit.encode(host.vit.embed_image(pixels))
     model = host.model
     queries = model.query_tokens.expand(2, -1, -1)
-    if host.model.config.model_type == "instructblip":
+    if host.model.config.model_type.startswith("instructblip"):
         ids, mask = torch.tensor([[1, 5, 6, 2], [1, 7, 2, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
         own = model.qformer(
             input_ids=ids,
@@ -38,8 +39,8 @@ def test_the_prefix_is_what_the_models_own_pieces_make(host, pixels):
 def test_a_picture_is_answered_as_the_model_answers_it(host_folder, pixels):
     """Greedy, no penalty: then placeholders in the prompt, as transformers' own `generate` has them, count nothing."""
     host = load_host(host_folder("instructblip-llama"))
-    ids = torch.tensor([host._prompt_ids("what is this")])
-    qformer = host._qformer_text(["what is this"])
+    ids = torch.tensor([host.prompt_ids("what is this")])
+    qformer = host.qformer_text(["what is this"])
     own = host.model.generate(
         pixel_values=pixels[:1],
         input_ids=torch.cat([torch.full((1, 3), 39), ids], 1),
@@ -75,7 +76,7 @@ def test_decoder_only_pads_left_and_t5_right(host):
 
 
 def test_a_padded_mask_moves_no_logits(host):
-    prefix = host._prefixes([host.look(small_input("image"))], ["a"])[0][None]
+    prefix = host.prefixes([host.look(small_input("image"))], ["a"])[0][None]
     encoder_decoder = host.language_model.config.is_encoder_decoder
     padded, mask = ([4, 9, 0], [1, 1, 0]) if encoder_decoder else ([0, 4, 9], [0, 1, 1])
     alone = host.logits(prefix, torch.tensor([[4, 9]]))
@@ -87,7 +88,7 @@ def test_a_padded_mask_moves_no_logits(host):
 
 
 def test_new_tokens_alone_come_back(host):
-    prefix = host._prefixes([host.look(small_input("image"))], ["a"])[0][None]
+    prefix = host.prefixes([host.look(small_input("image"))], ["a"])[0][None]
     ids = torch.tensor([[4, 9]])
     made = host.generate_from_prefix(prefix, ids, max_new_tokens=5, min_new_tokens=5)
     assert made.shape == (1, 5)
@@ -97,13 +98,13 @@ def test_new_tokens_alone_come_back(host):
 
 def test_the_penalty_sees_new_tokens_only(instructblip):
     """Word for word: the logit of a word said before is divided by 1.5, prompt words keep theirs."""
-    prefix = instructblip._prefixes([instructblip.look(small_input("image"))], ["a"])[0][None]
+    prefix = instructblip.prefixes([instructblip.look(small_input("image"))], ["a"])[0][None]
     ids = torch.tensor([[4, 9, 9, 9]])
     how = {"max_new_tokens": 2, "min_new_tokens": 2, "output_scores": True, "return_dict_in_generate": True}
-    embeds, mask = instructblip._before(prefix, ids, None)
+    embeds, mask = instructblip._embedded(prefix, ids, None)
     plain = instructblip.language_model.generate(inputs_embeds=embeds, attention_mask=mask, **how)
     made = instructblip.language_model.generate(
-        inputs_embeds=embeds, attention_mask=mask, **_with_penalty({**how, "repetition_penalty": 1.5})
+        inputs_embeds=embeds, attention_mask=mask, **with_penalty({**how, "repetition_penalty": 1.5})
     )
     assert torch.equal(made.scores[0], plain.scores[0])
     said = int(made.sequences[0, 0])
@@ -123,9 +124,9 @@ def test_the_defaults_are_lavis_own(instructblip):
         "repetition_penalty": 1.5,
         "length_penalty": 1.0,
     }
-    assert instructblip._options({"do_sample": True})["top_p"] == 0.9
-    assert instructblip._options({"do_sample": True, "top_p": 0.5})["top_p"] == 0.5
-    assert "top_p" not in instructblip._options({})
+    assert sampled({"do_sample": True})["top_p"] == 0.9
+    assert sampled({"do_sample": True, "top_p": 0.5})["top_p"] == 0.5
+    assert "top_p" not in sampled({})
 
 
 def test_a_folder_may_set_its_own_defaults(tmp_path):
@@ -140,14 +141,16 @@ def test_a_folder_may_set_its_own_defaults(tmp_path):
 @pytest.mark.parametrize("name", HOSTS)
 def test_default_prompts(host_folder, name):
     host = load_host(host_folder(name))
-    assert host.default_prompt == ("A short image caption." if name.startswith("instruct") else "a photo of")
+    expected = {"instructblip": "A short image caption.", "instructblipvideo": "A short image caption."}
+    expected |= {"blip2": "a photo of", "minigpt4": "Describe this image in detail."}
+    assert host.default_prompt == expected[name.split("-")[0]]
 
 
 def test_prompts_are_raw_and_begin_as_the_tokenizer_says(host_folder):
     start = {"instructblip-llama": 1, "blip2-opt": 2, "instructblip-t5": None}
     for name, first in start.items():
         host = load_host(host_folder(name))
-        ids = host._prompt_ids("what is this")
+        ids = host.prompt_ids("what is this")
         words = host.tokenizer.convert_tokens_to_ids(["what", "is", "this"])
         assert ids == ([first, *words] if first else [*words, 2])
 
@@ -162,14 +165,14 @@ def test_lavis_vicuna_begins_with_id_2(tmp_path):
     tokenizer.add_tokens([AddedToken("[PAD]", special=True)])
     host = load_host(model, processor=processor)
     assert tokenizer.convert_tokens_to_ids("[PAD]") == 32000
-    assert host._prompt_ids("what is")[0] == 2
-    assert host._prompt_ids("what is")[1:] == processor._prompt_ids("what is")[1:]
+    assert host.prompt_ids("what is")[0] == 2
+    assert host.prompt_ids("what is")[1:] == processor.prompt_ids("what is")[1:]
 
 
 def test_id_0_is_dropped_where_it_is_the_unknown_word(instructblip, monkeypatch):
-    assert instructblip._decode(torch.tensor([4, 9, 2, 0])) == "a what"
+    assert instructblip.decode(torch.tensor([4, 9, 2, 0])) == "a what"
     monkeypatch.setattr(instructblip, "tokenizer", Vicuna())
-    assert instructblip._decode(torch.tensor([5, 0, 6])) == "5 6"
+    assert instructblip.decode(torch.tensor([5, 0, 6])) == "5 6"
 
 
 class Vicuna:
@@ -181,7 +184,7 @@ class Vicuna:
 
 
 def test_the_qformers_text_is_cut_on_the_left_and_padded_on_the_right(instructblip):
-    ids, mask = instructblip._qformer_text(["a " * 100 + "piano " * 100, "what is"])
+    ids, mask = instructblip.qformer_text(["a " * 100 + "piano " * 100, "what is"])
     assert ids.shape == (2, 128)
     piano, cls, sep = instructblip.qformer_tokenizer.convert_tokens_to_ids(["piano", "[CLS]", "[SEP]"])
     assert (ids[0, 0], ids[0, -1], ids[0, -2]) == (cls, sep, piano)
@@ -208,7 +211,7 @@ def test_two_inputs_of_one_modality_both_count(instructblip):
     a, b = small_input("image"), small_input("image", seed=5)
     for place in ("vit", "qformer", "llm"):
         one, both, twice = (instructblip.look(i, fuse=place) for i in ([a], [a, b], [a, a]))
-        made = [instructblip._prefixes([seen], ["a"])[0] for seen in (one, both, twice)]
+        made = [instructblip.prefixes([seen], ["a"])[0] for seen in (one, both, twice)]
         assert len(made[1]) == (6 if place == "llm" else 3)
         assert not torch.allclose(made[1], made[2], atol=1e-4)
         assert not torch.allclose(made[1][:3], made[0], atol=1e-4) or place == "llm"
@@ -218,7 +221,7 @@ def test_order_of_inputs_counts_only_before_the_language_model(instructblip):
     a, b = small_input("image"), small_input("image", seed=5)
     for place in ("vit", "qformer", "llm"):
         seen = [instructblip.look(pair, fuse=place) for pair in ([a, b], [b, a])]
-        one, other = (instructblip._prefixes([s], ["a"])[0] for s in seen)
+        one, other = (instructblip.prefixes([s], ["a"])[0] for s in seen)
         assert torch.allclose(one, other, atol=1e-4) == (place != "llm")
 
 
@@ -278,3 +281,61 @@ def test_pictures_are_prepared_as_transformers_does(instructblip, tmp_path):
     processor = BlipImageProcessorPil(size={"height": 28, "width": 28})
     own = processor(picture, return_tensors="pt")["pixel_values"][0]
     torch.testing.assert_close(instructblip.read(picture).tensor, own, atol=1e-5, rtol=0)
+
+
+FRAMES = 4
+
+
+@pytest.fixture
+def video(host_folder):
+    return load_host(host_folder("instructblipvideo-llama"))
+
+
+@pytest.fixture
+def frames():
+    return torch.stack([small_input("image", seed=seed).tensor for seed in range(FRAMES)])
+
+
+def own_inputs(video, frames, prompt):
+    """What transformers' own class reads: a placeholder for each vector, then the prompt."""
+    ids = video.prompt_ids(prompt)
+    places = FRAMES * video.model.config.num_query_tokens
+    qformer_ids, qformer_mask = video.qformer_text([prompt])
+    return {
+        "pixel_values": frames[None],
+        "input_ids": torch.tensor([[video.model.config.video_token_id] * places + ids]),
+        "qformer_input_ids": qformer_ids,
+        "qformer_attention_mask": qformer_mask,
+    }, ids
+
+
+def test_frames_give_the_logits_of_transformers_own_forward(video, frames):
+    inputs, ids = own_inputs(video, frames, "what is this")
+    own = video.model(**inputs).logits
+    features = video.vit.encode(video.vit.embed_image(frames))  # (F, T, D)
+    text = (inputs["qformer_input_ids"], inputs["qformer_attention_mask"])
+    prefixes = [video.prefix(frame[None], *text) for frame in features]
+    torch.testing.assert_close(video.logits(prefixes, torch.tensor([ids])), own)
+
+
+def test_a_list_of_frames_and_a_clip_of_frames_are_answered_as_transformers_answers(video, frames):
+    inputs, _ = own_inputs(video, frames, "what is this")
+    how = {"max_new_tokens": 8, "min_new_tokens": 8, "do_sample": False}
+    made = video.model.generate(**inputs, **how)[0, inputs["input_ids"].shape[1] :]
+    plain = {**how, "num_beams": 1, "repetition_penalty": 1.0}
+    pictures = [ModalityInput("image", frame, None) for frame in frames]
+    assert video.generate(pictures, "what is this", **plain) == video.decode(made)
+    assert video.generate(ModalityInput("image", frames, None), "what is this", **plain) == video.decode(made)
+    assert video.generate(pictures[::-1], "what is this", **plain) != video.decode(made)
+
+
+def test_frames_before_a_still_picture_host_are_the_same_at_the_language_model(video, instructblip, frames):
+    given = [ModalityInput("image", frame, None) for frame in frames]
+    how = {"max_new_tokens": 8, "num_beams": 1}
+    assert video.generate(given, **how) == instructblip.generate(given, fuse="llm", **how)
+    assert len(video.look(given).features) == FRAMES
+    assert len(instructblip.look(given).features) == 1
+
+
+def test_a_loaded_video_model_is_known(video):
+    assert type(load_host(video.model)) is type(video)

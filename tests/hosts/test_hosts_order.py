@@ -30,7 +30,7 @@ def test_order_counts_only_before_the_language_model(host, mixture, data):
     inputs = [small_input(modality, clips=1, seed=seed) for modality, seed in mixture]
     for place in ("vit", "qformer", "llm"):
         seen = (host.look(some, fuse=place) for some in (inputs, [inputs[i] for i in order]))
-        one, other = (host._prefixes([s], ["a"])[0] for s in seen)  # (u·Q, H)
+        one, other = (host.prefixes([s], ["a"])[0] for s in seen)  # (u·Q, H)
         if place == "llm":  # one block of queries for each input, in their order
             one = torch.cat([one.chunk(len(inputs))[i] for i in order])
         torch.testing.assert_close(other, one, atol=1e-4, rtol=1e-4)

@@ -202,7 +202,7 @@ def test_logits_are_those_of_transformers(host, family, converted, lens, inputs)
     for each in (host, theirs):
         each.plug(lens)
         seen = [each.look(source) for source in inputs["depth"]]
-        prefix = each.prefix(torch.stack([one.features[0] for one in seen]), *each._qformer_text(["what", "a chair"]))
+        prefix = each.prefix(torch.stack([one.features[0] for one in seen]), *each.qformer_text(["what", "a chair"]))
         made.append(each.logits(prefix, ids))
     assert_close(made[0], made[1], rtol=0, atol=1e-3)
     assert (made[0][0] - made[0][1]).abs().max() > 1e-2
@@ -250,7 +250,7 @@ def test_instructblip_without_text_for_its_qformer(models, folders, inputs):
         features = torch.stack(host.look(inputs["image"][0]).features)
         with pytest.raises(Unsupported, match="qformer_input_ids"):
             host.prefix(features, torch.tensor([[5]]))
-        assert_close(host._prefixes([host.look(inputs["image"][0])], ["what"])[0], host.prefix(features)[0])
+        assert_close(host.prefixes([host.look(inputs["image"][0])], ["what"])[0], host.prefix(features)[0])
     finally:
         del model.qformer_text_input
 
