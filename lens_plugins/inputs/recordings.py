@@ -12,9 +12,13 @@ from typing import Any
 import mne
 
 from ..errors import InputError
+from ..files.opening import read_bytes
+from .fiff import check_tags
+from .matlab import check_matlab
 
 __all__ = ["read_recording"]
 
+_MAX_INFLATED = 2**29  # bytes; a worker may take three times as much
 _READERS = {
     ".edf": mne.io.read_raw_edf,
     ".bdf": mne.io.read_raw_bdf,
@@ -40,6 +44,10 @@ def read_recording(file: str, channels: int, rates: tuple[float, float], seconds
         InputError: a sample rate outside `rates`, or a data file outside the recording's own folder.
     """
     path = Path(file)
+    if path.suffix.lower() == ".fif":
+        check_tags(path)
+    if path.suffix.lower() == ".set":
+        check_matlab(read_bytes(path), str(path), _MAX_INFLATED)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about naming conventions, and annotations that we do not use
         raw = _READERS[path.suffix.lower()](path, preload=False, verbose="ERROR")
