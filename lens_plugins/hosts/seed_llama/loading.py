@@ -17,7 +17,7 @@ from ..._config import FrozenConfig
 from ...errors import CheckpointError
 from ...splice import Held
 from ..base import LoadOptions
-from ..loading import load_pretrained, load_tokenizer
+from ..loading import load_pretrained
 from ..source import HostNotes, read_host_json
 from .convert import from_seed
 from .detokenizer import UNCLIP, Drawing
@@ -31,7 +31,6 @@ __all__ = [
     "device_of",
     "load_language_model",
     "load_seed_tokenizer",
-    "load_words",
 ]
 
 NOTES_FILE = "seed_llama.json"
@@ -123,8 +122,3 @@ def load_language_model(source: str | Path, options: LoadOptions) -> Any:
 def device_of(language_model: Any) -> torch.device:
     """Where a language model reads its ids, also when its weights are offloaded."""
     return Held(language_model.get_input_embeddings(), "weight").read().device
-
-
-def load_words(source: str | Path) -> Any:
-    """The language model's own tokenizer, with the tokens of pictures among its words."""
-    return load_tokenizer(source)
