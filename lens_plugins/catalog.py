@@ -303,19 +303,24 @@ def register(row: Row, *, package: str | None = None) -> None:
     if not isinstance(row, (ModalityRow, HostKind, LensRow, HostRow)):
         raise ConfigError(f"A {type(row).__name__} is no row; give a ModalityRow, a HostKind, a LensRow or a HostRow.")
     owner = package or _package_of(row)
-    known, owners = _collect(type(row))
+    known, owners = _rows_and_owners(type(row))
     if _key(row) in known and known[_key(row)] != row:
         raise _clash(row, owners[_key(row)], owner)
     if _key(row) not in known:
         _registered.append((row, owner))
 
 
-def _collect(type_: type[R]) -> tuple[dict[str, R], dict[str, str]]:
+def _collect(type_: type[R]) -> dict[str, R]:
+    return _rows_and_owners(type_)[0]
+
+
+def _rows_and_owners(type_: type[Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """All rows of a kind by name, and who brought each: ours, those of installed packages, those of this process."""
-    rows: dict[str, R] = {_key(row): row for row in _ours()[type_]}
+    rows = {_key(row): row for row in _ours()[type_]}
     owners = dict.fromkeys(rows, _OURS)
-    found = [*_from_entry_points(type_), *((row, owner) for row, owner in _registered if isinstance(row, type_))]
-    for row, owner in found:
+    here = [(row, owner) for row, owner in _registered if isinstance(row, type_)]
+    installed = [found for group, kind in _GROUPS.items() if kind is type_ for found in _from_entry_points(group)]
+    for row, owner in [*installed, *here]:
         name = _key(row)
         if name in rows:
             raise _clash(row, owners[name], owner)
@@ -324,10 +329,10 @@ def _collect(type_: type[R]) -> tuple[dict[str, R], dict[str, str]]:
 
 
 @cache
-def _from_entry_points(type_: type[R]) -> list[tuple[R, str]]:
-    group = _GROUPS.get(type_)
+def _from_entry_points(group: str) -> list[tuple[Any, str]]:
+    """Rows of installed packages, each with the package that brings it."""
     found = []
-    for point in entry_points(group=group) if group else ():
+    for point in entry_points(group=group):
         package = point.dist.name if point.dist else point.value
         try:
             row = point.load()
@@ -336,9 +341,9 @@ def _from_entry_points(type_: type[R]) -> list[tuple[R, str]]:
                 f"The entry point {point.name!r} of {package} in {group!r} cannot be loaded: {error}. "
                 f"Mend or uninstall {package}."
             ) from error
-        if not isinstance(row, type_):
+        if not isinstance(row, _GROUPS[group]):
             raise ConfigError(
-                f"The entry point {point.name!r} of {package} in {group!r} must name a {type_.__name__}, "
+                f"The entry point {point.name!r} of {package} in {group!r} must name a {_GROUPS[group].__name__}, "
                 f"but {point.value} is a {type(row).__name__}."
             )
         found.append((row, package))
@@ -363,28 +368,28 @@ def _ours() -> dict[type[Any], tuple[Any, ...]]:
     return {ModalityRow: _MODALITIES, HostKind: _KINDS, LensRow: LENSES, HostRow: HOSTS}
 
 
-_GROUPS: dict[type[Any], str] = {ModalityRow: "lens_plugins.modalities", HostKind: "lens_plugins.hosts"}
+_GROUPS: dict[str, type[Any]] = {"lens_plugins.modalities": ModalityRow, "lens_plugins.hosts": HostKind}
 _NOUNS: dict[type[Any], str] = {ModalityRow: "modalities", HostKind: "hosts", LensRow: "lenses", HostRow: "hosts"}
 
 
 def modalities() -> dict[str, ModalityRow]:
     """All modalities by name."""
-    return _collect(ModalityRow)[0]
+    return _collect(ModalityRow)
 
 
 def host_kinds() -> dict[str, HostKind]:
     """All kinds of host by name."""
-    return _collect(HostKind)[0]
+    return _collect(HostKind)
 
 
 def lenses() -> dict[str, LensRow]:
     """All released and shipped lenses by id."""
-    return _collect(LensRow)[0]
+    return _collect(LensRow)
 
 
 def hosts() -> dict[str, HostRow]:
     """All known and shipped hosts by id."""
-    return _collect(HostRow)[0]
+    return _collect(HostRow)
 
 
 def find_modality(name: str) -> ModalityRow:

@@ -217,7 +217,9 @@ def _value(text: str) -> Any:
 def spelled_out(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the fields of its option groups as options of its own, and pass it the groups."""
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    groups: dict[str, type[Any]] = {
+        name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)
+    }
     parameters: list[Parameter] = []
     for parameter in signature(command).parameters.values():
         if parameter.name in groups:

@@ -85,8 +85,10 @@ def compare_vit(
     if isinstance(lens, Lens):
         if lens.source is None:
             return []
-        lens, modality = lens.source, lens.modality
-    path = locate(lens)
+        source, modality = lens.source, lens.modality
+    else:
+        source = locate(lens)
+    path = locate(source)
     if path.is_dir():
         return []
     own = open_released(path, modality).vit

@@ -385,7 +385,7 @@ class DepthAugment(Augment):
         placed = (torch.where(empty & walled, behind, disparity) - self.mean) / self.std
         return torch.where(empty & ~walled, maps, placed).clamp(min=self.missing)
 
-    def _background(self, size: tuple[int, int], draws: Draws) -> Tensor:
+    def _background(self, size: Sequence[int], draws: Draws) -> Tensor:
         """(B, 1, H, W) disparity of a wall and a floor, that of the thing being 1. That of a plane is even: affine."""
         down, right = (torch.linspace(-1, 1, length) for length in size)
         wall = draws.uniform(1, 1, low=0.35, high=0.8) + draws.uniform(1, 1, low=-0.15, high=0.15) * right
@@ -403,7 +403,7 @@ class DepthAugment(Augment):
         noisy = maps + draws.normal(1, height, width) * draws.uniform(1, 1, 1, high=self.noise)
         return torch.where(seen & (chance >= share), noisy.clamp(min=self.missing), self.missing)
 
-    def _hole(self, size: tuple[int, int], draws: Draws) -> Tensor:
+    def _hole(self, size: Sequence[int], draws: Draws) -> Tensor:
         """(B, H, W) bool."""
         erased = draws.uniform(1, 1) < self.erase
         inside = []

@@ -139,7 +139,7 @@ def _pair_sets(
     """The training and the validation pairs, in one numbering of pictures and texts."""
     texts = list(dict.fromkeys(text for pair in pairs for text in pair.texts)) if text_tower is not None else []
     place = {text: row for row, text in enumerate(texts)}
-    table = embed_texts(text_tower, texts) if texts else torch.zeros(0, 0)
+    table = embed_texts(text_tower, texts) if text_tower is not None and texts else torch.zeros(0, 0)
     sets = []
     for split in ("train", "val"):
         own = [pair for pair in pairs if pair.split == split]

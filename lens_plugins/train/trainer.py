@@ -36,12 +36,12 @@ from .data import PairBatches, Schedule, loader
 from .evaluate import lens_cls, lens_features, retrieval
 from .log import Bars, MetricsLog, progress_bars
 from .loss import AlignmentLoss, Batch
-from .muon import muon_beside
+from .optimizers import check_optimizer, lr_at, optimizers_for
 from .prepare import Prepared, prepare
 from .recipe import lens_config_for, trainable_lens
 from .towers import TextTower, frozen, load_text_head, load_vit, save_text_head
 
-__all__ = ["TrainResult", "lr_at", "optimizers_for", "train_lens", "weight_groups"]
+__all__ = ["TrainResult", "train_lens"]
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +114,7 @@ def train_lens(
     """
     began = time.monotonic()
     config = config or TrainConfig()
+    check_optimizer(config.optimizer)
     output = Path(output)
     vit, image_settings = _resolve_vit(vit, image_settings)
     if isinstance(lens, str):
@@ -145,40 +146,6 @@ def train_lens(
     if digest(vit.module) != prepared.vit_digest:
         raise InternalError(f"{vit.name} changed during the training; a frozen ViT must not.")
     return result
-
-
-def lr_at(step: int, config: TrainConfig, peak: float) -> float:
-    """The learning rate of a step, counted from 0: a line up over the warm-up, then half a cosine down to 0."""
-    if step < config.warmup:
-        return peak * (step + 1) / config.warmup
-    part = (step - config.warmup) / max(config.steps - config.warmup, 1)
-    return peak * (1 + math.cos(math.pi * part)) / 2
-
-
-def weight_groups(module: nn.Module, weight_decay: float, embedding_share: float = 1.0) -> list[dict[str, Any]]:
-    """Optimizer groups: matrices and kernels decay; vectors, latents and position tables don't.
-
-    Where the lens's embedding learns at a share of the rate, two more groups hold its weights; `share` is a group's
-    factor on the learning rate.
-    """
-    groups = [{"params": [], "weight_decay": decay, "share": 1.0} for decay in (weight_decay, 0.0)]
-    slow = groups if embedding_share == 1.0 else [{**group, "params": [], "share": embedding_share} for group in groups]
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            table = name.rpartition(".")[2] in ("latents", "positions")
-            into = slow if name.startswith("lens.embedding.") else groups
-            into[parameter.ndim < 2 or table]["params"].append(parameter)
-    return groups if slow is groups else [*groups, *slow]
-
-
-def optimizers_for(module: nn.Module, config: TrainConfig, peak: float) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for the matrices of the part called `lens` and AdamW for the rest."""
-    groups = weight_groups(module, config.weight_decay, config.embedding_share)
-    muon: list[torch.optim.Optimizer] = []
-    if config.optimizer == "muon":
-        inside = {id(p) for name, p in module.named_parameters() if name.startswith("lens.")}
-        muon = muon_beside(groups[::2], lambda p: id(p) in inside, peak, config.weight_decay)
-    return [torch.optim.AdamW(groups, lr=peak, betas=config.betas, eps=config.eps), *muon]
 
 
 class _Alignment(nn.Module):

@@ -134,7 +134,7 @@ class SpectrogramEmbedding(Embedding):
     def __init__(self, config: SpectrogramConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem: nn.Module = ConvStem(config.stem, config.mel_bins) if config.stem else nn.Identity()
+        self.stem: nn.Module = ConvStem(config.stem, config.mel_bins or 0) if config.stem else nn.Identity()
         self.proj = nn.Conv2d(
             config.stem[-1] if config.stem else 1, config.width, config.patch, config.stride, bias=False
         )
