@@ -15,6 +15,7 @@ import torch
 
 from ..._config import FrozenConfig
 from ...errors import CheckpointError
+from ...files.hub import fetch
 from ...splice import Held
 from ..base import LoadOptions
 from ..loading import load_pretrained
@@ -101,11 +102,9 @@ def load_seed_tokenizer(source: str | Path, options: LoadOptions, device: Any) -
         return SeedTokenizer.from_pretrained(source, **how)
     if isinstance(source, Path):
         return from_seed(source / QUANTIZER if source.is_dir() else source, **how)
-    from huggingface_hub import hf_hub_download
-
     try:
-        path = hf_hub_download(source, QUANTIZER)
-    except (OSError, ValueError) as error:
+        path = fetch(source, QUANTIZER, revision=getattr(source, "revision", None))
+    except CheckpointError as error:
         raise CheckpointError(
             f"{QUANTIZER} of {source} cannot be fetched: {error} Give its path as `tokenizer` in {NOTES_FILE}."
         ) from error

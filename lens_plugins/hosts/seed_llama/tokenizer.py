@@ -7,7 +7,6 @@ ViT → final norm → causal Q-Former → two linear layers → nearest entry o
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -15,14 +14,14 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ...errors import CheckpointError, DoesNotFit, InputError, Unsupported
+from ...errors import DoesNotFit, InputError, Unsupported
+from ...files.folders import CONFIG_FILE, WEIGHTS_FILE, save_folder
+from ...files.jsons import read_json_object
+from ...files.tensors import read_safetensors
 from ...keymap import check_state
-from ...lens.folders import CONFIG_FILE, WEIGHTS_FILE, save_folder
 from ...splice import FrozenViT, vit_from_timm, vit_from_tower
 from .config import SeedConfig
 
@@ -257,8 +256,8 @@ class SeedTokenizer(nn.Module):
             DoesNotFit: `vit` is not the ViT of this tokenizer.
         """
         folder = Path(folder)
-        config = SeedConfig.from_dict(_read_json(folder / CONFIG_FILE))
-        tensors = _read_safetensors(folder / WEIGHTS_FILE)
+        config = SeedConfig.from_dict(read_json_object(folder / CONFIG_FILE))
+        tensors = read_safetensors(folder / WEIGHTS_FILE)
         return cls.from_state(config, tensors, str(folder), vit=vit, attention=attention, dtype=dtype, device=device)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
@@ -400,20 +399,3 @@ def _check_same(tensors: Mapping[str, Tensor], vit: FrozenViT, source: str) -> N
                 f"{vit.name} is not the ViT of {source}: its {name.rpartition('embeddings.')[2]} differs by "
                 f"{difference:.3g}, {allowed:.3g} is allowed. Load the host without vit=."
             )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path.parent} is no SEED tokenizer: {path.name} cannot be read ({error}).") from error
-    if not isinstance(raw, dict):
-        raise CheckpointError(f"{path} must hold named values, not a {type(raw).__name__}.")
-    return raw
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}.") from error
