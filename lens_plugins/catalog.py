@@ -245,6 +245,14 @@ HOSTS = (
             ("flan-t5-xxl", "FLAN-T5-XXL"),
         )
     ),
+    HostRow(
+        "Vision-CAIR/MiniGPT-4",
+        "minigpt4",
+        "Vision-CAIR/MiniGPT-4",
+        "BSD-3-Clause; Vicuna and LLaMA have their own",
+        "Vicuna v0 7B, 13B",
+        note="holds the projection alone: lens_plugins.hosts.convert.convert_minigpt4 makes a host of it",
+    ),
     *(
         HostRow(
             f"AILab-CVC/seed-llama-{size}-{stage}", "seed_llama", f"AILab-CVC/seed-llama-{size}-{stage}", licence, llm
@@ -266,6 +274,8 @@ TEXT_TOWERS = {"all-minilm-l6-v2": "lens_plugins.pocket.text_encoder:folder"}
 _KINDS = (
     HostKind("instructblip", "lens_plugins.hosts.instructblip:InstructBlipHost", ("instructblip",)),
     HostKind("blip2", "lens_plugins.hosts.instructblip:Blip2Host", ("blip-2",)),
+    HostKind("instructblipvideo", "lens_plugins.hosts.instructblip:InstructBlipVideoHost", ("instructblipvideo",)),
+    HostKind("minigpt4", "lens_plugins.hosts.minigpt4:MiniGPT4Host", ()),  # a BLIP-2 to transformers, told by a note
     HostKind("lavis", "lens_plugins.hosts.lavis:LavisHost", ()),  # LAVIS's loaded models are told by their attributes
     HostKind("lavis-qformer", "lens_plugins.hosts.lavis:LavisQFormerHost", ()),
     HostKind("seed_llama", "lens_plugins.hosts.seed_llama.host:SeedLlamaHost", ("llama",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 import zlib
@@ -15,7 +16,8 @@ import torch
 from torch.nn import functional
 
 from ..errors import InputError
-from ..files.opening import check_file, parsing, read_bytes
+from ..files.isolated import run_isolated
+from ..files.opening import check_file, read_bytes
 from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
 from .base import ModalityInput, Payload
 from .settings import InputSettings
@@ -91,27 +93,23 @@ def read(source: Payload, settings: EegSettings) -> ModalityInput:
 
 
 def _read_recording(path: Path, settings: EegSettings) -> np.ndarray:  # -> (C, time) at settings.sample_rate
-    import mne
-
     check_file(path)
     if path.suffix.lower() == ".set":
         _check_inflated(path)
-    readers = {
-        ".edf": mne.io.read_raw_edf,
-        ".bdf": mne.io.read_raw_bdf,
-        ".fif": mne.io.read_raw_fif,
-        ".set": mne.io.read_raw_eeglab,
-    }
-    with parsing(str(path), f"{path.suffix} recording"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about naming conventions, and annotations that we do not use
-        raw = readers[path.suffix.lower()](path, preload=False, verbose="ERROR")
-        picks = mne.pick_types(raw.info, meg=False, eeg=True, exclude=())
-        _check_recording(raw, len(picks), settings, path)
-        rate = raw.info["sfreq"]
-        data = raw.get_data(picks=picks, stop=min(raw.n_times, round(_READ_SECONDS * rate)), verbose="ERROR")
+    found = run_isolated(
+        "lens_plugins.inputs.recordings:read_recording",
+        os.path.abspath(path),
+        settings.channels,
+        _RATES,
+        _READ_SECONDS,
+        name=str(path),
+        kind=f"{path.suffix} recording",
+    )
+    _check_shape((found["channels"], found["samples"]), settings, str(path), rate=found["rate"])
+    data: np.ndarray = found["data"]
     if np.abs(data).max(initial=0) < _LARGEST_VOLTS:  # mne gives volts where the file says so
         data = data * 1e6
-    return _resample(data, rate, settings.sample_rate)
+    return _resample(data, found["rate"], settings.sample_rate)
 
 
 def _resample(data: np.ndarray, rate: float, target: int) -> np.ndarray:  # (C, time) -> (C, time · target / rate)
@@ -149,17 +147,6 @@ def _inflated(packed: bytes, limit: int) -> int:
     except zlib.error:
         pass  # damaged: mne says so
     return total
-
-
-def _check_recording(raw: Any, channels: int, settings: EegSettings, path: Path) -> None:
-    low, high = _RATES
-    if not low <= raw.info["sfreq"] <= high:
-        raise InputError(f"{path} has a sample rate of {raw.info['sfreq']} Hz; it must be {low} to {high}.")
-    _check_shape((channels, raw.n_times), settings, str(path), rate=raw.info["sfreq"])
-    folder = path.parent.resolve()
-    for part in raw.filenames:  # a .set may keep its data in a second file
-        if part is not None and not Path(part).resolve().is_relative_to(folder):
-            raise InputError(f"{path} names the data file {part}, which is not inside its own folder; put it there.")
 
 
 def _check_shape(shape: tuple[int, ...], settings: EegSettings, name: str, rate: float | None = None) -> None:

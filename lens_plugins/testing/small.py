@@ -37,7 +37,7 @@ __all__ = [
 WIDTH, PATCHES, IMAGE_SIZE = 32, 4, 28
 TEXT_WIDTH = 8
 _FREE_AXIS = 40  # where the inputs of one lens may differ in size
-HOSTS = ("instructblip-llama", "instructblip-t5", "blip2-opt", "blip2-t5")
+HOSTS = ("instructblip-llama", "instructblip-t5", "blip2-opt", "blip2-t5", "instructblipvideo-llama", "minigpt4-llama")
 
 _WORDS = (
     "a",
@@ -79,6 +79,10 @@ def small_host(name: str, *, seed: int = 0) -> PreTrainedModel:
     """One of `HOSTS` in transformers' own classes, random but lively: every stage changes what it is given."""
     import transformers
 
+    from .small_prefix import MODELS
+
+    if name in MODELS:
+        return MODELS[name](seed=seed)
     family, language_model = name.split("-")
     kind = {"instructblip": "InstructBlip", "blip2": "Blip2"}[family]
     config = getattr(transformers, f"{kind}Config")(
@@ -99,6 +103,10 @@ def small_host(name: str, *, seed: int = 0) -> PreTrainedModel:
 
 def write_host(folder: str | os.PathLike[str], name: str, *, seed: int = 0) -> Path:
     """The same as a folder that transformers and `load_host` read, tokenizers included."""
+    from .small_prefix import WRITERS
+
+    if name in WRITERS:
+        return WRITERS[name](folder, seed=seed)
     folder = Path(folder)
     small_host(name, seed=seed).save_pretrained(folder)
     family, language_model = name.split("-")
