@@ -137,7 +137,7 @@ def kind_of(source: str | Path) -> HostKind:
     if config is None:
         raise CheckpointError(
             f"{source} has no config.json, so it is no transformers host. Files of LAVIS are converted with "
-            "lens_plugins.hosts.convert.from_lavis."
+            "lens_plugins.hosts.convert.from_lavis, those of MiniGPT-4 with from_minigpt4."
         )
     model_type = config.get("model_type")
     for kind in kinds.values():
@@ -154,12 +154,10 @@ def kind_of_model(model: nn.Module) -> type[Host]:
         ConfigError: none does.
     """
     model_type = getattr(getattr(model, "config", None), "model_type", None)
-    kinds = host_kinds().values()
-    for kind in kinds:
-        if model_type in kind.model_types:
-            return resolve(kind.host)
-    for host in (resolve(kind.host) for kind in kinds):
-        if host.accepts(model):
+    # kinds told by attributes come first: such a model may have the model_type of another kind
+    for kind in sorted(host_kinds().values(), key=lambda kind: bool(kind.model_types)):
+        host: type[Host] = resolve(kind.host)
+        if model_type in kind.model_types or host.accepts(model):
             return host
     raise ConfigError(
         f"A {type(model).__name__} (model_type {model_type!r}) is no host; known kinds: {', '.join(host_kinds())}."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from .._config import FrozenConfig
 from ..errors import InputError
 from ..files.opening import parsing, read_bytes
 from .arrays import ARRAY_SUFFIXES, as_array, load_array
 from .base import ModalityInput, Payload
 from .fbank import fbank
+from .settings import InputSettings
 from .sound_files import MAX_CHANNELS, MAX_SECONDS, RATES, check_length, decode
 
 __all__ = ["MAX_SECONDS", "AudioSettings", "read"]
@@ -28,8 +30,10 @@ _PCM = {"int16": 2**15, "int32": 2**31}
 
 
 @dataclass(frozen=True)
-class AudioSettings(FrozenConfig):
+class AudioSettings(InputSettings):
     """Clips and spectrogram of one lens; the defaults are vitlensL's (lenses of 2 s clips have their own)."""
+
+    small: ClassVar[Mapping[str, Any]] = {"frames": 24, "clip_seconds": 1.0}
 
     sample_rate: int = 16_000  # Hz; files of another rate are resampled
     clip_seconds: float = 5.0
@@ -54,6 +58,12 @@ class AudioSettings(FrozenConfig):
             self._require(0 < value <= 100_000, f"{field} is {value}; it must be 1 to 100000.")
         self._require(self.channel is None or self.channel >= 0, f"channel is {self.channel}; it must be 0 or more.")
         self._require(self.std > 0, f"std is {self.std}; it must be above 0.")
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(C, T, F), or (T, F) where there is one clip."""
+        clip = (self.frames, self.mel_bins)
+        return (self.clips, *clip) if self.clips > 1 else clip
 
     @property
     def clip_samples(self) -> int:

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from typing_extensions import Self
 
-from .._config import FrozenConfig
 from ..errors import InputError
 from .arrays import ARRAY_SUFFIXES, as_array, load_array
 from .base import ModalityInput, Payload
 from .exr import read_exr
 from .pictures import MAX_PIXELS, centre_crop, normalise, open_picture, resize_shorter_side
+from .settings import InputSettings, ViTShape
 
 __all__ = ["KINECT_FOCAL", "DepthSettings", "read"]
 
@@ -32,7 +33,7 @@ _UNITS = {"disparity": "disparity in pixels", "depth_m": "metres", "depth_mm": "
 
 
 @dataclass(frozen=True)
-class DepthSettings(FrozenConfig):
+class DepthSettings(InputSettings):
     """What the values mean and how they become disparity: baseline_m · focal_px / clip(unit_scale · metres).
 
     `kind` "auto" goes by what the values are stored as: 16-bit pictures and arrays of integers are millimetres; float
@@ -60,6 +61,16 @@ class DepthSettings(FrozenConfig):
             self._require(value is None or value > 0, f"{field} is {value}; it must be above 0.")
         self._require(self.kind in _KINDS, f"kind is {self.kind!r}; it must be one of {', '.join(_KINDS)}.")
         self._require(self.holes in _HOLES, f"holes is {self.holes!r}; it must be one of {', '.join(_HOLES)}.")
+
+    @classmethod
+    def for_vit(cls, vit: ViTShape) -> Self:
+        """Maps of the size of the ViT's pictures."""
+        return cls(size=vit.image_size)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(1, S, S)."""
+        return 1, self.size, self.size
 
 
 def read(source: Payload, settings: DepthSettings) -> ModalityInput:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import warnings
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional
 
-from .._config import FrozenConfig
 from ..errors import InputError
-from .arrays import ARRAY_SUFFIXES, as_array, load_array
+from ..files.isolated import run_isolated
+from ..files.opening import check_file, read_bytes
+from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
 from .base import ModalityInput, Payload
 from .edf import read_edf
 from .electrodes import RATES, Signals, choose_channels, electrode
-from .mne_files import read_by_mne
+from .settings import InputSettings
 
 __all__ = ["BAND_HZ", "EegSettings", "read"]
 
@@ -27,12 +32,15 @@ _READ_SECONDS = 60  # of a file: filter and z-score see these, the lens sees set
 _KEYS = ("eeg", "data", "arr_0")
 _LARGEST_VOLTS = 0.01  # no potential on a scalp is larger: a file with larger values does not hold volts
 _LARGEST = 1e9  # microvolts: a thousand volts, and far from what float32 can square
+_MAT_COMPRESSED = 15  # miCOMPRESSED
 _ZSCORED = (0.2, 5.0)  # standard deviations that a z-scored recording may have in a short window
 
 
 @dataclass(frozen=True)
-class EegSettings(FrozenConfig):
+class EegSettings(InputSettings):
     """What a lens reads. Its training recordings were band-passed (5 to 95 Hz) and z-scored: raw ones need both."""
+
+    small: ClassVar[Mapping[str, Any]] = {"channels": 5, "steps": 20}
 
     channels: int = 128  # C
     sample_rate: int = 1000  # Hz; files of another rate are resampled
@@ -68,6 +76,11 @@ class EegSettings(FrozenConfig):
             f"names has {len(self.names)}, {distinct} distinct, and channels is {self.channels}; all must be equal.",
         )
 
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(C, T)."""
+        return self.channels, self.steps
+
 
 def read(source: Payload, settings: EegSettings) -> ModalityInput:
     """A recording, or an array (C, time) at `settings.sample_rate`, to (C, T) float32.
@@ -101,17 +114,37 @@ def read(source: Payload, settings: EegSettings) -> ModalityInput:
 
 
 def _read_recording(path: Path, settings: EegSettings) -> tuple[np.ndarray, str]:  # (C, time) at settings.sample_rate
-    def choose(labels: Sequence[str]) -> list[int]:
-        return choose_channels(labels, settings.channels, settings.names, path)
-
-    reader = read_edf if path.suffix.lower() in (".edf", ".bdf") else read_by_mne
-    signals = reader(path, choose, _READ_SECONDS)
+    signals = (_read_edf if path.suffix.lower() in (".edf", ".bdf") else _read_by_mne)(path, settings)
     scaled = _in_microvolts(signals)
     if len(set(signals.rates)) == 1:
         return _resample(np.stack(scaled), signals.rates[0], settings.sample_rate), signals.until
     rows = [_resample(row[None], rate, settings.sample_rate)[0] for row, rate in zip(scaled, signals.rates)]
     shortest = min(map(len, rows))
     return np.stack([row[:shortest] for row in rows]), signals.until
+
+
+def _read_edf(path: Path, settings: EegSettings) -> Signals:
+    def choose(labels: Sequence[str]) -> list[int]:
+        return choose_channels(labels, settings.channels, settings.names, path)
+
+    return read_edf(path, choose, _READ_SECONDS)
+
+
+def _read_by_mne(path: Path, settings: EegSettings) -> Signals:
+    check_file(path)
+    if path.suffix.lower() == ".set":
+        _check_inflated(path)
+    found = run_isolated(
+        "lens_plugins.inputs.recordings:read_recording",
+        os.path.abspath(path),
+        settings.channels,
+        settings.names,
+        _READ_SECONDS,
+        name=str(path),
+        kind=f"{path.suffix} recording",
+    )
+    rows = list(found["data"])
+    return Signals(rows, [found["rate"]] * len(rows), [found["scale"]] * len(rows))
 
 
 def _in_microvolts(signals: Signals) -> list[np.ndarray]:
@@ -134,6 +167,30 @@ def _resample(data: np.ndarray, rate: float, target: int) -> np.ndarray:  # (C, 
     resampled = soxr.resample(np.ascontiguousarray(padded.T), rate, target, quality="VHQ").T
     first = round(edge * target / rate)
     return resampled[:, first : first + round(data.shape[1] * target / rate)]
+
+
+def _check_inflated(path: Path) -> None:
+    """Bound what the compressed elements of a .set (a MATLAB 5 file) unpack to: its reader unpacks without asking."""
+    content, position, left = read_bytes(path), 128, 8 * MAX_VALUES  # the header has 128 bytes
+    while position + 8 <= len(content):
+        kind, size = struct.unpack_from("<II", content, position)
+        if kind == _MAT_COMPRESSED:
+            left -= _inflated(content[position + 8 : position + 8 + size], left)
+        if left < 0:
+            raise InputError(f"{path} unpacks to more than {8 * MAX_VALUES} bytes; give a shorter recording.")
+        position += 8 + size
+
+
+def _inflated(packed: bytes, limit: int) -> int:
+    """How many bytes these unpack to, counted no further than just above `limit`, a mebibyte at a time."""
+    inflate, total = zlib.decompressobj(), 0
+    try:
+        while packed and total <= limit:
+            total += len(inflate.decompress(packed, 2**20))
+            packed = inflate.unconsumed_tail
+    except zlib.error:
+        pass  # damaged: mne says so
+    return total
 
 
 def _check_shape(shape: tuple[int, ...], settings: EegSettings, name: str) -> None:

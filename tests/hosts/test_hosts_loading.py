@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM
 from lens_plugins import load_host
 from lens_plugins.errors import CheckpointError, ConfigError, DoesNotFit, Unsupported
 from lens_plugins.hosts import source
-from lens_plugins.hosts.instructblip import Blip2Host, InstructBlipHost
+from lens_plugins.hosts.instructblip import Blip2Host, InstructBlipHost, InstructBlipVideoHost
+from lens_plugins.hosts.minigpt4 import MiniGPT4Host
 from lens_plugins.splice import FrozenViT, digest
 from lens_plugins.testing.small import HOSTS, small_host, small_input, small_lens, write_host
 
@@ -27,7 +28,8 @@ def folder(host_folder, tmp_path):
 @pytest.mark.parametrize("name", HOSTS)
 def test_a_folder_becomes_the_host_of_its_kind_with_the_weights_in_it(host_folder, name):
     host = load_host(str(host_folder(name)))
-    assert type(host) is (InstructBlipHost if name.startswith("instructblip") else Blip2Host)
+    kinds = {"instructblipvideo": InstructBlipVideoHost, "instructblip": InstructBlipHost, "minigpt4": MiniGPT4Host}
+    assert type(host) is kinds.get(name.split("-")[0], Blip2Host)
     assert digest(host.model) == digest(small_host(name))
     assert not host.model.training
     assert not any(weight.requires_grad for weight in host.model.parameters())

@@ -10,7 +10,7 @@ import torch
 
 import lens_plugins as lp
 from lens_plugins.errors import ConfigError, InputError
-from lens_plugins.inputs import EegSettings, eeg, mne_files, read
+from lens_plugins.inputs import EegSettings, eeg, read
 
 FORMATS = Path(__file__).parents[1] / "data/formats"
 FOUR = EegSettings(channels=4)
@@ -147,7 +147,7 @@ def test_set_files_hold_microvolts(tmp_path):
 def test_set_files_are_measured_before_they_are_unpacked(tmp_path, monkeypatch):
     save_set(tmp_path / "a.set", np.zeros((4, 500_000)))
     assert (tmp_path / "a.set").stat().st_size < 100_000
-    monkeypatch.setattr(mne_files, "MAX_VALUES", 2**20)
+    monkeypatch.setattr(eeg, "MAX_VALUES", 2**20)
     with pytest.raises(InputError, match=r"a\.set unpacks to more than 8388608 bytes"):
         lp.read(tmp_path / "a.set", settings=FOUR)
 

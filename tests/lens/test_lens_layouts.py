@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lens_files import OVERRIDES, SHORT, released_state, small_config
+from lens_files import OVERRIDES, SHORT, overrides, released_state, small_config
 from lens_files import random_lens as make
 
 from lens_plugins import load_lens
@@ -52,7 +52,7 @@ def test_every_layout_gives_the_lens_back(family, modality, wrapped, prefix, wri
     others = {"logit_scale": torch.zeros(()), "text.transformer.x": torch.zeros(2)}
     state |= {prefix + key: tensor for key, tensor in others.items()}
     path = write({"epoch": 3, "name": "run", "state_dict": state} if wrapped else state)
-    lens = load_lens(path, modality, **OVERRIDES[modality])
+    lens = load_lens(path, modality, **overrides(modality, family))
     assert_same_lens(lens, original)
     assert lens.config.embedding == original.config.embedding
     assert lens.config.resampler == original.config.resampler
@@ -82,7 +82,7 @@ def one_stop(write):
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_the_one_stop_file_holds_every_lens(one_stop, modality):
     path, lenses = one_stop
-    assert_same_lens(load_lens(path, modality, **OVERRIDES[modality]), lenses[modality])
+    assert_same_lens(load_lens(path, modality, **overrides(modality, CLIP)), lenses[modality])
 
 
 def test_the_one_stop_file_needs_a_modality(one_stop):
@@ -111,10 +111,10 @@ def test_the_eva_family_ignores_the_runs_own_vit_but_not_strays_in_the_halves(wr
 def test_in_the_clip_family_every_visual_tensor_belongs_to_the_lens(write):
     state = released_state(make(small_config("eeg", CLIP)))
     with pytest.raises(CheckpointError, match=r"1 unexpected: visual\.stray"):
-        load_lens(write(state | {"visual.stray": torch.ones(1)}), **OVERRIDES["eeg"])
+        load_lens(write(state | {"visual.stray": torch.ones(1)}), **overrides("eeg", CLIP))
     del state["visual.ln_post.bias"], state["visual.transformer.resblocks.1.attn.in_proj_bias"]
     with pytest.raises(CheckpointError, match=r"2 missing: visual\.ln_post\.bias, visual\.transformer\.resblocks\.1"):
-        load_lens(write(state), **OVERRIDES["eeg"])
+        load_lens(write(state), **overrides("eeg", CLIP))
 
 
 def test_missing_tensors_are_named_in_the_files_own_words(write):
