@@ -36,7 +36,7 @@ def check_result(made: ModalityInput, row: ModalityRow) -> ModalityInput:
             f"1 to {MAX_VALUES} values are read."
         )
     low, high = (float(value) for value in torch.aminmax(tensor))
-    if not (-LARGEST <= low and high <= LARGEST):  # false for NaN too
+    if not (low >= -LARGEST and high <= LARGEST):  # false for NaN too
         broken = tensor.numel() - int(((tensor >= -LARGEST) & (tensor <= LARGEST)).sum())
         raise InputError(
             f"{name} has numbers that cannot be {row.noun}: {broken} of the {tensor.numel()} values read from it are "

@@ -54,11 +54,11 @@ def read_exr(path: Path) -> np.ndarray:  # (H, W)
     names = [str(header.get("name", "")) for header in headers]
     found = depth_channel(names, list(channels)) or _grey(channels)
     if found is None:
-        listed = [f"{names[number]}/{name}" if names[number] else name for number, name in channels]
+        listed = [(f"{names[number]}/{name}" if names[number] else name)[:60] for number, name in channels]
         more = f" and {len(listed) - 16} more" if len(listed) > 16 else ""
         raise InputError(
-            f"{path} has the channels {', '.join(name[:60] for name in listed[:16]) or 'none'}{more}; a depth channel is called Z or Depth, or is in a layer or "
-            "part called depth."
+            f"{path} has the channels {', '.join(listed[:16]) or 'none'}{more}; a depth channel is called Z or Depth, "
+            "or is in a layer or part called depth."
         )
     return channels[found]
 
