@@ -16,17 +16,16 @@ import numpy as np
 import scipy.io
 
 from ..errors import InputError
-from ..files.opening import check_file, open_regular
+from ..files.opening import check_file, open_regular, read_bytes
 from .electrodes import check_rate, choose_channels
+from .fiff import check_tags
+from .matlab import check_matlab
 
 __all__ = ["read_recording"]
 
 _MAX_VALUES = 2**27
-_OTHER_FIF = (
-    "measurement data",
-    "epochs data",
-    "event data",
-)  # mne finds none in averages, events, covariances
+_MAX_INFLATED = 2**29  # bytes; a worker may take three times as much
+_OTHER_FIF = ("measurement data", "epochs data", "event data")  # mne finds none in averages, events, covariances
 
 
 def read_recording(file: str, channels: int, names: Sequence[str], seconds: float) -> dict[str, Any]:
@@ -47,6 +46,10 @@ def read_recording(file: str, channels: int, names: Sequence[str], seconds: floa
     """
     path = Path(file)
     eeglab = path.suffix.lower() == ".set"
+    if eeglab:
+        check_matlab(read_bytes(path), str(path), _MAX_INFLATED)
+    else:
+        check_tags(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about naming conventions, and annotations that we do not use
         recording = _open_set(path) if eeglab else _open_fif(path)
