@@ -33,7 +33,8 @@ def check_tags(path: str | os.PathLike[str]) -> None:
             _, _, size, following = _TAG.unpack(file.read(_TAG.size))
             if size > end - position:
                 raise InputError(
-                    f"{path} declares {size} bytes at byte {position} but has {end - position}; it is truncated."
+                    f"{path} is not a whole .fif recording: its tag at byte {position} declares {size} bytes but has "
+                    f"{end - position}; it is truncated."
                 )
             if size < 0 or following < _FOLLOWS:
                 return

@@ -231,7 +231,7 @@ def test_fif_files_that_are_cut_off_are_said_to_be(tmp_path, part):
     for source in (tmp_path / "a_raw.fif", FORMATS / "epochs-epo.fif"):
         content = source.read_bytes()
         (tmp_path / "cut.fif").write_bytes(content[: int(part * len(content))])
-        with pytest.raises(InputError, match=r"cut\.fif declares \d+ bytes at byte \d+ but has \d+; it is truncated"):
+        with pytest.raises(InputError, match=r"cut\.fif .* at byte \d+ declares \d+ bytes but has \d+; it is trunc"):
             lp.read(tmp_path / "cut.fif", settings=FOUR)
 
 
