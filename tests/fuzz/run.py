@@ -14,6 +14,7 @@ import argparse
 import json
 import mmap
 import os
+import select
 import shutil
 import signal
 import struct
@@ -67,7 +68,7 @@ def write(files: dict[str, bytes], folder: Path) -> Path:
 
 def outcome(chosen: Seed, path: Path) -> tuple[str, str]:
     """What came of reading: "read", "refused" or a fault, and what was said."""
-    before = reset_peak()
+    before, began = reset_peak(), time.process_time()
     try:
         tensors = chosen.read(path)
         for tensor in tensors if isinstance(tensors, list) else [tensors]:
@@ -87,8 +88,32 @@ def outcome(chosen: Seed, path: Path) -> tuple[str, str]:
         found = "refused", str(error)
     except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt from a library too
         return "foreign", f"{type(error).__name__}: {error}"
+    if (took := time.process_time() - began) > SECONDS:
+        return "hang", f"{took:.1f} s; {found[1]}"
     grown = peak() - before
     return ("memory", f"{grown / 2**20:.0f} MiB") if grown > BYTES else found
+
+
+def outcome_apart(chosen: Seed, path: Path) -> tuple[str, str]:
+    """`outcome` in a process of its own, with "crash" and "hang" for what ends it."""
+    there, here = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            warnings.simplefilter("ignore")
+            os.write(here, json.dumps(outcome(chosen, path)).encode()[:4000])
+        finally:
+            os._exit(0)
+    os.close(here)
+    with os.fdopen(there, "rb") as answer:
+        if not select.select([answer], [], [], 3 * SECONDS)[0]:  # it counts the seconds itself; a busy machine is slow
+            os.kill(pid, signal.SIGKILL)
+        text = answer.read()
+    _, status = os.waitpid(pid, 0)
+    if text:
+        found, said = json.loads(text)
+        return found, said
+    return ("hang", "") if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL else ("crash", f"{status}")
 
 
 def reset_peak() -> int:
