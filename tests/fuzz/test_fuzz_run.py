@@ -18,18 +18,7 @@ from lens_plugins.errors import InputError, InternalError
 
 
 def test_some_hundred_damaged_files(tmp_path):
-    command = [
-        sys.executable,
-        run.__file__,
-        "--inputs",
-        "1200",
-        "--seed",
-        "0",
-        "--workers",
-        "2",
-        "--keep",
-        str(tmp_path),
-    ]
+    options = ["--inputs", "1200", "--seed", "0", "--workers", "2", "--keep", str(tmp_path)]
     done = subprocess.run([sys.executable, run.__file__, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1200 inputs in" in done.stdout
