@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from ..catalog import folder_of, is_hub_id
 from ..errors import CheckpointError, ConfigError, DoesNotFit, Unsupported
 from ..splice import FrozenViT, freeze
+from .quiet import quiet
 
 __all__ = [
     "HEAD_FILE",
@@ -62,6 +63,7 @@ class SentenceTower:
         Unsupported: its vectors are made in another way.
     """
 
+    @quiet()
     def __init__(self, source: str | Path, device: str | torch.device = "cpu") -> None:
         from transformers import AutoModel, AutoTokenizer
 
