@@ -38,7 +38,7 @@ from lens_plugins.errors import InternalError, LensPluginsError
 
 SECONDS, BYTES = 10.0, 2 * 2**30
 FAULTS = ("crash", "hang", "memory", "foreign", "not finite")
-_SLOT = struct.Struct("<qdq")  # number of the input being read (-1: none), when that began, how many are done
+_SLOT = struct.Struct("<dq")  # when the reading began, number of the input being read (-1: none)
 
 
 def build(number: int, seed: int, given: list[Seed], weights: list[float]) -> tuple[Seed, dict[str, bytes], str]:
@@ -128,8 +128,7 @@ class Run:
         return self.counts()
 
     def start(self, worker: int, number: int) -> None:
-        done = _SLOT.unpack_from(self.shared, worker * _SLOT.size)[2]
-        _SLOT.pack_into(self.shared, worker * _SLOT.size, -1, 0.0, done)
+        self.mark(worker, -1)
         pid = os.fork()
         if pid == 0:
             try:
@@ -138,8 +137,13 @@ class Run:
                 os._exit(0)
         self.pids[worker] = pid
 
+    def mark(self, worker: int, number: int) -> None:
+        """Tell the parent what is being read; the time first, which it looks at only beside a number."""
+        struct.pack_into("<d", self.shared, worker * _SLOT.size, time.monotonic())
+        struct.pack_into("<q", self.shared, worker * _SLOT.size + 8, number)
+
     def look_after(self, worker: int) -> None:
-        number, since, _ = _SLOT.unpack_from(self.shared, worker * _SLOT.size)
+        since, number = _SLOT.unpack_from(self.shared, worker * _SLOT.size)
         pid, status = os.waitpid(self.pids[worker], os.WNOHANG)
         fault = ""
         if pid:
@@ -170,10 +174,10 @@ class Run:
                 folder.mkdir()
                 path = write(files, folder)
                 began = time.monotonic()
-                _SLOT.pack_into(self.shared, worker * _SLOT.size, number, began, 0)
+                self.mark(worker, number)
                 found, said = outcome(chosen, path)
                 took = time.monotonic() - began
-                _SLOT.pack_into(self.shared, worker * _SLOT.size, -1, 0.0, 0)
+                self.mark(worker, -1)
                 if took > SECONDS:
                     found, said = "hang", f"{took:.1f} s; {said}"
                 log.write(json.dumps([chosen.kind, found, number, said[:300], round(took, 3)]) + "\n")
