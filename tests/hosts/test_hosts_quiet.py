@@ -99,6 +99,17 @@ def test_what_a_user_asks_for_is_said(said, monkeypatch):
     assert said == ["asked for", "everything"]
 
 
+def test_a_handler_that_libraries_share_with_others_still_shows_the_others(said):
+    own = logging.getLogger("lens_plugins.hosts.somewhere")
+    handler = logging.getLogger("transformers").handlers[-1]
+    own.addHandler(handler)
+    with quiet():
+        own.warning("ours")
+        logging.getLogger("transformers").warning("theirs")
+    own.removeHandler(handler)
+    assert said == ["ours"]
+
+
 def test_an_error_inside_brings_everything_back(said):
     with pytest.raises(ValueError, match="broken"), quiet():
         raise ValueError("broken")
