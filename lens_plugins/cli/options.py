@@ -122,6 +122,9 @@ class InputOptions:
             help="How a modality is read, as depth.kind=depth_mm; repeatable. A wrong name lists the right ones.",
         ),
     ] = None
+    show: Annotated[
+        str | None, typer.Option(metavar="PICTURE", help="Draw what the model saw of each file, as a .png file.")
+    ] = None
 
     def settings(self, modality: str) -> dict[str, Any]:
         """What was given for a modality, by the fields of its settings.

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..catalog import HOSTS, LENSES, find_host, find_modality, modalities, modality_of_suffix
+from ..catalog import LENSES, find_host, find_modality, folders, modalities, modality_of_suffix
 from ..errors import ConfigError, InputError, Unsupported
 from .options import HostOptions, InputOptions, pairs
 from .output import complain, progress
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..lens.lens import Lens
 
 __all__ = ["Session", "check_device", "file_names", "lens_sources"]
+
+_MOST_SHOWN = 64  # inputs that --show draws
 
 
 class Session:
@@ -40,6 +42,11 @@ class Session:
         self._sources = lens_sources(options)
         self._lenses: dict[str, Lens] = {}
         self._host: Host | None = None
+        self._shown: list[ModalityInput] = []
+        if self._reading.show is not None:
+            from ..hosts.seed_llama.images import check_target
+
+            check_target(self._reading.show)
 
     @property
     def name(self) -> str:
@@ -97,6 +104,17 @@ class Session:
             found = read(file, settings=self._lens(modality).config.input)
         return replace(found, source=file)
 
+    def read_all(self, files: Iterable[str]) -> list[ModalityInput]:
+        """Read every file, or none.
+
+        Raises:
+            InputError: one of them cannot be read.
+            Unsupported: there is no lens for the modality of one.
+        """
+        inputs = [self.read(file) for file in files]
+        self._show(inputs)
+        return inputs
+
     def read_each(self, files: Iterable[str]) -> tuple[list[ModalityInput], int]:
         """Read what can be read and complain about the rest; returns the inputs and the exit code so far.
 
@@ -109,7 +127,19 @@ class Session:
             except (InputError, Unsupported) as error:
                 complain(error)
                 code = error.exit_code
+        self._show(inputs)
         return inputs, code
+
+    def _show(self, inputs: Sequence[ModalityInput]) -> None:
+        """Draw what has been read so far, where ``--show`` asks for it."""
+        if self._reading.show is None or not inputs or len(self._shown) >= _MOST_SHOWN:
+            return
+        from ..hosts.seed_llama.images import save_pictures
+        from ..inputs.preview import preview_sheet
+
+        self._shown += inputs[: _MOST_SHOWN - len(self._shown)]
+        names = {"inputs": [each.source for each in self._shown]}
+        save_pictures({Path(self._reading.show): (preview_sheet(self._shown), names)})
 
     def _lens(self, modality: str) -> Lens:
         if modality not in self._lenses:
@@ -184,4 +214,4 @@ def _stdin() -> list[str]:
 
 def _ships(host: str) -> bool:
     row = find_host(host)
-    return row in HOSTS and (Path(__file__).parents[1] / row.source).is_dir()
+    return row is not None and row.source in folders()
