@@ -202,7 +202,7 @@ class TestHonesty:
             load_lens(path)
         assert load_lens(path, heads=2).tower.config.heads == 2
         for wrong in (3, 0, "two"):
-            with pytest.raises(ConfigError, match="3 whole heads|heads is"):
+            with pytest.raises(ConfigError, match=r"3 whole heads|heads is"):
                 load_lens(path, heads=wrong)
 
     def test_mel_bins_that_nothing_tells_are_assumed_aloud(self, write, caplog):
