@@ -29,7 +29,7 @@ from .opening import brief
 
 __all__ = ["Isolated", "run_isolated", "serve"]
 
-SECONDS, MEGABYTES = 9.0, 1536
+SECONDS, MEGABYTES = 7.0, 1536
 _START_SECONDS, _IDLE_SECONDS = 120, 120
 _MAX_HEADER = 2**20
 _LENGTH = struct.Struct("<Q")

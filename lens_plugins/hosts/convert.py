@@ -19,6 +19,7 @@ from ..errors import CheckpointError, ConfigError
 from ..keymap import KeyMap
 from .layouts import lavis, minigpt4
 from .loading import load_tokenizer
+from .quiet import quiet
 from .seed_llama.convert import from_seed
 from .source import NOTES_FILE, read_state
 
@@ -37,6 +38,7 @@ _QFORMER_TOKENIZER = "google-bert/bert-base-uncased"
 _VICUNA_V0_WORDS = 32001  # Vicuna v0 was trained with a [PAD]; v1.1 has LLaMA's own 32000
 
 
+@quiet()
 def from_lavis(
     *,
     vit: str | os.PathLike[str],
@@ -84,6 +86,7 @@ def from_lavis(
     )
 
 
+@quiet()
 def convert_lavis(
     folder: str | os.PathLike[str],
     *,
@@ -121,6 +124,7 @@ def convert_lavis(
     return Path(folder)
 
 
+@quiet()
 def from_minigpt4(
     *,
     vit: str | os.PathLike[str],
@@ -167,6 +171,7 @@ def from_minigpt4(
     return model
 
 
+@quiet()
 def convert_minigpt4(
     folder: str | os.PathLike[str],
     *,

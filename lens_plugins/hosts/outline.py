@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from ..errors import CheckpointError
+from .quiet import quiet
 
 __all__ = ["Outline", "OutlinedHost", "Weights", "read_config"]
 
@@ -56,6 +57,7 @@ class OutlinedHost(Protocol):
         ...
 
 
+@quiet()
 def read_config(source: str | Path) -> Any:
     """transformers' configuration of a folder or hub id.
 

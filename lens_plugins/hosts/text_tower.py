@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..catalog import TEXT_TOWERS, is_hub_id, resolve
+from ..catalog import folder_of, is_hub_id
 from ..errors import CheckpointError, ConfigError, DoesNotFit, Unsupported
 from ..splice import FrozenViT, freeze
+from .quiet import quiet
 
 __all__ = [
     "HEAD_FILE",
@@ -62,6 +63,7 @@ class SentenceTower:
         Unsupported: its vectors are made in another way.
     """
 
+    @quiet()
     def __init__(self, source: str | Path, device: str | torch.device = "cpu") -> None:
         from transformers import AutoModel, AutoTokenizer
 
@@ -268,4 +270,4 @@ def _loader(tower: str | os.PathLike[str] | TextTower | None, named: str | None)
 
 
 def _load_named(name: str) -> SentenceTower:
-    return load_text_tower(resolve(TEXT_TOWERS[name])())
+    return load_text_tower(folder_of(name))

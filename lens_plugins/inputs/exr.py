@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
@@ -54,11 +55,11 @@ def read_exr(path: Path) -> np.ndarray:  # (H, W)
     names = [str(header.get("name", "")) for header in headers]
     found = depth_channel(names, list(channels)) or _grey(channels)
     if found is None:
-        listed = [f"{names[number]}/{name}" if names[number] else name for number, name in channels]
+        listed = [(f"{names[number]}/{name}" if names[number] else name)[:60] for number, name in channels]
         more = f" and {len(listed) - 16} more" if len(listed) > 16 else ""
         raise InputError(
-            f"{path} has the channels {', '.join(name[:60] for name in listed[:16]) or 'none'}{more}; a depth channel is called Z or Depth, or is in a layer or "
-            "part called depth."
+            f"{path} has the channels {', '.join(listed[:16]) or 'none'}{more}; a depth channel is called Z or Depth, "
+            "or is in a layer or part called depth."
         )
     return channels[found]
 
@@ -134,7 +135,8 @@ def _own_output() -> Iterator[Callable[[], str]]:
     """
     with _ONE_AT_A_TIME, ExitStack() as stack:
         said = StringIO()
-        stack.callback(lambda: print("".join(_others(said.getvalue())), end=""))
+        if sys.stdout is not None:
+            stack.callback(lambda out: out.write("".join(_others(said.getvalue()))), sys.stdout)
         stack.enter_context(redirect_stdout(said))  # undone before the line above is
         with suppress(OSError):  # closed, as in a daemon: nothing can be printed there
             saved = os.dup(2)

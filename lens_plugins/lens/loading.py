@@ -100,7 +100,7 @@ def locate(source: str | os.PathLike[str]) -> Path:
         return path
     row = catalog.find_lens(name)
     if row is not None and row.family == "pocket":
-        return Path(__file__).parent.parent / row.source
+        return catalog.folder_of(row.source)
     if row is not None:
         return _checked(fetch(row.source, row.file), row)
     parts = name.split("/")
