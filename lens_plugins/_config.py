@@ -38,7 +38,7 @@ class FrozenConfig:
         if not isinstance(raw, Mapping):
             raise ConfigError(f"{cls.__name__} is built from named values, not from {raw!r}.")
         known = {f.name: f for f in fields(cls)}
-        for name in sorted(raw.keys() - known):
+        for name in sorted(raw.keys() - known.keys(), key=str):
             near = get_close_matches(str(name), known, n=1)
             raise ConfigError(
                 f"{cls.__name__} has no field {name!r}"

@@ -2,7 +2,8 @@
 
 Rows are completed in two ways: by the entry points ``lens_plugins.modalities`` and ``lens_plugins.hosts``, each of
 which names a `ModalityRow` or a `HostKind` object, and by `register` in a running process. Two rows of one name are an
-error that names both packages.
+error that names both packages. The entry points ``lens_plugins.folders`` name functions that find, fetch or check the
+folder of a model, by the model's name.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from .errors import ConfigError
@@ -20,14 +22,14 @@ __all__ = [
     "HOSTS",
     "HostKind",
     "HostRow",
-    "LANGUAGE_MODELS",
     "LENSES",
     "LensRow",
     "ModalityRow",
-    "TEXT_TOWERS",
     "find_host",
     "find_lens",
     "find_modality",
+    "folder_of",
+    "folders",
     "host_kinds",
     "hosts",
     "is_hub_id",
@@ -62,7 +64,7 @@ class LensRow:
     id: str
     modality: str
     family: str  # "eva_g14", "clip_l14", "clip_bigg14" or "pocket"
-    source: str  # hub repository, or a folder inside the package
+    source: str  # hub repository, or the name of one of `folders`
     file: str  # file inside it
     licence: str
     sha256: str | None = None  # None: not published, so not checked
@@ -76,7 +78,7 @@ class HostRow:
 
     id: str
     kind: str  # name of a HostKind
-    source: str
+    source: str  # hub repository, or the name of one of `folders`
     licence: str
     language_model: str
     note: str = ""
@@ -174,7 +176,7 @@ LENSES = (
             f"pocket-{name}",
             name.replace("-", "_"),
             "pocket",
-            f"pocket/weights/lens-{name}",
+            f"pocket-{name}",
             "model.safetensors",
             "Apache-2.0; data: pocket/weights/ATTRIBUTION.md",
             note=f"for pocket-instructblip: 64 latents of width 256{more}",
@@ -214,7 +216,7 @@ HOSTS = (
     HostRow(
         "pocket-instructblip",
         "instructblip",
-        "pocket/weights/instructblip",
+        "pocket-instructblip",
         "Apache-2.0; data: pocket/weights/ATTRIBUTION.md",
         "SmolLM2-135M-Instruct",
         note="ships with the package: 112 px, 64 patches, width 256",
@@ -222,7 +224,7 @@ HOSTS = (
     HostRow(
         "pocket-seed-llama",
         "seed_llama",
-        "pocket/weights/seed-llama",
+        "pocket-seed-llama",
         "Apache-2.0; data: pocket/weights/seed-llama/LICENCES.md",
         "a LLaMA of its own, 8 M parameters",
         note="ships with the package: the same ViT, 32 codes of 1024, draws 64 px",
@@ -264,12 +266,6 @@ HOSTS = (
         for stage in ("sft", "pretrain")
     ),
 )
-
-LANGUAGE_MODELS = {"smollm2-135m-instruct": "lens_plugins.pocket.language_model:folder"}
-"""Language models that a shipped host's `lens_plugins.json` may name: "module:function" () -> folder."""
-
-TEXT_TOWERS = {"all-minilm-l6-v2": "lens_plugins.pocket.text_encoder:folder"}
-"""Sentence encoders that it may name, in the same way."""
 
 _KINDS = (
     HostKind("instructblip", "lens_plugins.hosts.instructblip:InstructBlipHost", ("instructblip",)),
@@ -390,6 +386,34 @@ def lenses() -> dict[str, LensRow]:
 def hosts() -> dict[str, HostRow]:
     """All known and shipped hosts by id."""
     return _collect(HostRow)
+
+
+@cache
+def folders() -> dict[str, EntryPoint]:
+    """Models whose folder a function of ours or of another package gives, by name; nothing is imported.
+
+    Raises:
+        ConfigError: two packages bring one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in sorted(entry_points(group="lens_plugins.folders"), key=lambda point: point.name):
+        if point.name in found:
+            owners = (each.dist.name if each.dist else each.value for each in (found[point.name], point))
+            raise ConfigError(f"Two packages bring a folder {point.name!r}: {' and '.join(owners)}.")
+        found[point.name] = point
+    return found
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a model: fetched on first use, or found and checked.
+
+    Raises:
+        ConfigError: there is none of that name.
+        LensPluginsError: it is absent and cannot be fetched, or damaged.
+    """
+    if name not in folders():
+        raise ConfigError(f"There is no model folder {name!r}; known: {', '.join(folders())}.")
+    return Path(folders()[name].load()())
 
 
 def find_modality(name: str) -> ModalityRow:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..catalog import HOSTS, LENSES, find_host, find_modality, modalities, modality_of_suffix
+from ..catalog import LENSES, find_host, find_modality, folders, modalities, modality_of_suffix
 from ..errors import ConfigError, InputError, Unsupported
 from .options import HostOptions, InputOptions, pairs
 from .output import complain, progress
@@ -214,4 +214,4 @@ def _stdin() -> list[str]:
 
 def _ships(host: str) -> bool:
     row = find_host(host)
-    return row in HOSTS and (Path(__file__).parents[1] / row.source).is_dir()
+    return row is not None and row.source in folders()

@@ -53,12 +53,15 @@ class LanguageModel(Protocol):
 
     config: Any
     generation_config: Any
+    dtype: torch.dtype
 
     def __call__(self, **inputs: Any) -> Any: ...
 
     def generate(self, **options: Any) -> Any: ...
 
     def get_input_embeddings(self) -> nn.Embedding: ...
+
+    def get_output_embeddings(self) -> nn.Linear: ...
 
 
 # For every host that generates

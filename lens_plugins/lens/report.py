@@ -14,7 +14,7 @@ from ..keymap import compare_state
 from .config import LensConfig, presets
 from .layouts import CLIP, check_modality, infer_with_notes
 from .lens import Lens, meta_state, read_lens_folder
-from .loading import locate, open_released
+from .loading import locate, open_released, vit_copy
 
 __all__ = ["LensReport", "compare_vit", "inspect_lens"]
 
@@ -83,15 +83,10 @@ def compare_vit(
         (name, largest absolute difference) of each, the largest first; infinity where the shapes differ.
     """
     if isinstance(lens, Lens):
-        if lens.source is None:
-            return []
-        source, modality = lens.source, lens.modality
+        own = vit_copy(lens)
     else:
-        source = locate(lens)
-    path = locate(source)
-    if path.is_dir():
-        return []
-    own = open_released(path, modality).vit
+        path = locate(lens)
+        own = {} if path.is_dir() else open_released(path, modality).vit
     found = ((name, _difference(own[name], host_vit[name])) for name in own.keys() & host_vit.keys())
     return sorted(((name, value) for name, value in found if value > 0), key=lambda pair: (-pair[1], pair[0]))
 

@@ -84,8 +84,8 @@ def test_a_bomb_is_not_unpacked():
         check_matlab(file(struct.pack("<II", 15, len(packed)) + packed), "a.set", 2**20)
 
 
-def test_every_cut_is_refused_or_passes_quietly():
+def test_every_cut_is_refused():
     whole = saved()
-    for length in range(130, len(whole) - 8, 8):
+    for length in range(136, len(whole) - 8, 8):
         with pytest.raises(InputError):
             check_matlab(whole[:length], "a.set", 2**20)
