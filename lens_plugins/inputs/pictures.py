@@ -18,6 +18,7 @@ from .arrays import ARRAY_SUFFIXES, as_array, load_array
 __all__ = [
     "CLIP_MEAN",
     "CLIP_STD",
+    "MAX_ASPECT",
     "MAX_PIXELS",
     "centre_crop",
     "normalise",
@@ -29,6 +30,7 @@ __all__ = [
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+MAX_ASPECT = 100  # the longest panoramas have some 20
 MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs
 _ROOM_PIXELS, _PIXELS_A_BYTE = 4 * 2**20, 10_000  # white scans of one bit a pixel have some 8,000 for each byte
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -104,10 +106,10 @@ def shorter_side(height: int, width: int, size: int, name: str) -> tuple[int, in
     """Height and width after the shorter side became `size`, the other rounded down (as torchvision's Resize does).
 
     Raises:
-        InputError: so narrow a picture that the longer side would leave `MAX_PIXELS`.
+        InputError: a picture `MAX_ASPECT` times as long as wide, or longer: resized whole, it takes seconds.
     """
     longer = int(size * max(height, width) / min(height, width))
-    if longer * size > MAX_PIXELS:
+    if max(height, width) > MAX_ASPECT * min(height, width):
         raise InputError(
             f"{name} is {width} × {height}: with a shorter side of {size} the longer one would be {longer}; crop it."
         )
