@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +32,10 @@ _PCM = {"int16": 2**15, "int32": 2**31}
 @dataclass(frozen=True)
 class AudioSettings(FrozenConfig):
     """Clips and spectrogram of one lens; the defaults are vitlensL's (lenses of 2 s clips have their own)."""
+
+    # fields that may differ from the lens's own: they say what one file holds
+    per_input: ClassVar[tuple[str, ...]] = ("channel",)
+    arrays_need_rate: ClassVar[bool] = True  # a waveform alone does not tell how fast it runs
 
     sample_rate: int = 16_000  # Hz; files of another rate are resampled
     clip_seconds: float = 5.0

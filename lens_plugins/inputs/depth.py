@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,6 +41,9 @@ class DepthSettings(FrozenConfig):
     `holes` says what zeros of a depth map (no measurement) become: "near", the largest disparity, as in the original,
     whose maps have none; "far", the smallest.
     """
+
+    # fields that may differ from the lens's own: they say what one file holds
+    per_input: ClassVar[tuple[str, ...]] = ("kind", "focal_px", "baseline_m", "holes")
 
     size: int = 224  # pixels
     unit_scale: float = 8.0

@@ -7,7 +7,7 @@ import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ _ZSCORED = (0.2, 5.0)  # standard deviations that a z-scored recording may have 
 @dataclass(frozen=True)
 class EegSettings(FrozenConfig):
     """What a lens reads. Its training recordings were band-passed (5 to 95 Hz) and z-scored: raw ones need both."""
+
+    # fields that may differ from the lens's own: they say how raw a recording is
+    per_input: ClassVar[tuple[str, ...]] = ("bandpass", "zscore")
 
     channels: int = 128  # C
     sample_rate: int = 1000  # Hz; files of another rate are resampled

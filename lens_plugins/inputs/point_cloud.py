@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ class PointCloudSettings(FrozenConfig):
     The same file gives the same tensor. Lenses are trained on clouds whose y axis is up, as most meshes have it;
     scanners and robots mostly write z up.
     """
+
+    # fields that may differ from the lens's own: they say what one file holds
+    per_input: ClassVar[tuple[str, ...]] = ("up", "seed", "candidates")
 
     max_points: int = 8192  # more are thinned out by farthest-point sampling
     mesh_points: int = 10_000  # taken from a mesh's surface, before that
