@@ -68,20 +68,20 @@ bench: $(READY) ## every figure of the README, some minutes
 	$(VENV)/bin/lens-plugins bench pocket-seed
 
 SAMPLES ?= demos/data
-FIGURES := README.md lens_plugins/pocket/RESULTS.md
+FIGURES := README.md demos/pocket/RESULTS.md
 
 figures: $(READY_DEV) ## measure what ships and put tables, chart and grid where they are shown; half an hour
 	mkdir -p build
 	$(INSTALL) --editable ".[dev,pocket]"
-	$(VENV)/bin/lens-plugins bench pocket --all --clouds $(SAMPLES) --chart lens_plugins/pocket/accuracy.png >build/pocket.md
-	$(VENV)/bin/lens-plugins bench pocket-seed --second-judge --grid lens_plugins/pocket/imagined.png >build/pocket-seed.md
+	$(VENV)/bin/lens-plugins bench pocket --all --clouds $(SAMPLES) --chart demos/pocket/accuracy.png >build/pocket.md
+	$(VENV)/bin/lens-plugins bench pocket-seed --second-judge --grid demos/pocket/imagined.png >build/pocket-seed.md
 	$(PY) -m lens_plugins.bench.publish $(FIGURES) <build/pocket.md
 	$(PY) -m lens_plugins.bench.publish $(FIGURES) <build/pocket-seed.md
 
 pocket: $(READY_DEV) ## train again what ships: hours on a CPU, resumable
 	$(INSTALL) --editable ".[dev,pocket]"
-	$(PY) -m lens_plugins.pocket all --work runs/pocket
-	$(PY) -m lens_plugins.pocket.seed all --work runs/pocket
+	PYTHONPATH=demos $(PY) -m pocket all --work runs/pocket
+	PYTHONPATH=demos $(PY) -m pocket.seed all --work runs/pocket
 
 patch-lavis: $(READY_DEV) ## LAVIS 1.0.2 beside today's transformers: install in build/lavis, patch, test
 	$(ONE_THREAD) $(PY) patches/check.py

@@ -19,6 +19,11 @@ class LensPluginsError(Exception):
 
     exit_code = 2
 
+    def __str__(self) -> str:
+        """The sentence, with what a terminal would obey or cannot show (from a file's name or content) spelt out."""
+        text = super().__str__()
+        return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
+
 
 class InputError(LensPluginsError):
     """A file or array that cannot be read as the modality asked for."""

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lens_plugins"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-GROUND = {"errors", "catalog", "keymap", "_optional", "_config"}
+GROUND = {"errors", "catalog", "keymap", "_optional", "_config", "files"}
 FLOORS = ({"inputs"}, {"lens"}, {"splice"}, {"hosts"}, {"train"}, {"pocket"}, {"testing", "bench", "serve"}, {"cli"})
 FLOOR = {**dict.fromkeys(GROUND, 0), **{room: n for n, rooms in enumerate(FLOORS, start=1) for room in rooms}}
 TOP_LEVEL = {

@@ -1,5 +1,8 @@
 """How fast a lens is beside the plain algorithm: ``python -m lens_plugins.bench.lens``.
 
+The plain point tokenizer takes distances from one matrix product; its network is `Conv1d`, `BatchNorm1d`, `ReLU`,
+concatenation and maximum, as the mini-PointNet is published (Qi et al. 2017; Yu et al. 2022).
+
 Both are run in turn, so that other work on the machine disturbs them alike. Wall-clock medians decide; processor time,
 summed over threads, is printed beside them, since it hardly depends on who else is running.
 """
@@ -11,18 +14,18 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..lens.embeddings.point_cloud import PointConfig, PointEmbedding
 from ..lens.geometry import nearest_neighbors, spread_centers
-from ..lens.perceiver import Attention, Perceiver, PerceiverConfig
-from .baseline_point import PlainPointEmbedding, farthest_points, nearest
+from ..lens.perceiver import Attention, LatentBlock, Perceiver, PerceiverConfig, PerceiverLayer
 
 __all__ = ["Comparison", "compare", "hardware", "measure_points", "measure_resampler", "run"]
 
@@ -153,12 +156,91 @@ def _time(call: Callable[[], Tensor]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
+# ---- the plain algorithm, written as its description reads; nothing in it is made slow on purpose
+
+
+def farthest_points(points: Tensor, count: int) -> Tensor:
+    """Farthest-point sampling of a batch from each cloud's first point: (B, P, 3) -> indices (B, count)."""
+    chosen = torch.zeros(len(points), count, dtype=torch.int64)
+    distance = torch.full(points.shape[:2], torch.inf)
+    current = torch.zeros(len(points), dtype=torch.int64)
+    batch = torch.arange(len(points))
+    for i in range(count):
+        chosen[:, i] = current
+        gap = ((points - points[batch, current, None]) ** 2).sum(-1)
+        distance = torch.minimum(distance, gap)
+        current = distance.argmax(-1)
+    return chosen
+
+
+def nearest(centers: Tensor, points: Tensor, k: int) -> Tensor:
+    """Indices of the k nearest points by the whole matrix of squared distances: (B, G, 3), (B, P, 3) -> (B, G, k)."""
+    square = -2 * centers @ points.transpose(1, 2)  # (B, G, P)
+    square = square + (centers**2).sum(-1)[:, :, None] + (points**2).sum(-1)[:, None]
+    return square.topk(k, dim=-1, largest=False, sorted=False).indices
+
+
+class PlainPointEmbedding(nn.Module):
+    """The same tokens and positions as a `PointEmbedding`, whose weights it copies."""
+
+    def __init__(self, lens: PointEmbedding) -> None:
+        super().__init__()
+        encoder, config = lens.encoder, lens.config
+        hidden = config.hidden
+        self.config = config
+        self.first = nn.Sequential(
+            nn.Conv1d(3, hidden, 1), nn.BatchNorm1d(hidden), nn.ReLU(True), nn.Conv1d(hidden, 2 * hidden, 1)
+        )
+        self.second = nn.Sequential(
+            nn.Conv1d(4 * hidden, 4 * hidden, 1),
+            nn.BatchNorm1d(4 * hidden),
+            nn.ReLU(True),
+            nn.Conv1d(4 * hidden, config.encoder_dim, 1),
+        )
+        self.reduce, self.position = lens.reduce, lens.position
+        for ours, plain in (
+            ((encoder.lift, encoder.lift_norm, encoder.expand), self.first),
+            ((encoder.mix, encoder.mix_norm, encoder.project), self.second),
+        ):
+            _copy(ours, plain)
+        self.eval()
+
+    def group(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, P, 3) -> centres (B, G, 3), neighbours relative to their centre (B, G, K, 3)."""
+        batch = torch.arange(len(points))[:, None]
+        centers = points[batch, farthest_points(points, self.config.num_groups)]
+        neighbors = points[batch[..., None], nearest(centers, points, self.config.group_size)]
+        return centers, neighbors - centers[:, :, None]
+
+    def encode(self, groups: Tensor) -> Tensor:
+        """(B, G, K, 3) -> (B, G, E)."""
+        b, g, k, _ = groups.shape
+        local = self.first(groups.reshape(b * g, k, 3).transpose(1, 2))  # (BG, 2h, K)
+        widest = local.max(2, keepdim=True).values  # (BG, 2h, 1)
+        both = torch.cat([widest.expand(-1, -1, k), local], 1)  # (BG, 4h, K)
+        return self.second(both).max(2).values.reshape(b, g, -1)
+
+    def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:  # (B, P, 3) -> (B, G, W), (B, G, W)
+        centers, groups = self.group(points)
+        return self.reduce(self.encode(groups)), self.position(centers)
+
+
+@torch.no_grad()
+def _copy(ours: tuple[nn.Module, ...], plain: nn.Sequential) -> None:
+    before, norm, after = ours
+    for linear, conv in ((before, plain[0]), (after, plain[3])):
+        state = linear.state_dict()
+        conv.load_state_dict({"weight": state["weight"][..., None], "bias": state["bias"]})
+    for theirs, own in (("weight", "weight"), ("bias", "bias"), ("running_mean", "mean"), ("running_var", "var")):
+        getattr(plain[1], theirs).copy_(getattr(norm, own))
+
+
 def _plain_resampler(perceiver: Perceiver, context: Tensor) -> Tensor:  # (B, M, C) -> (B, N, D)
     x = perceiver.latents.expand(len(context), -1, -1)
-    for layer in perceiver.layers:
+    for layer in cast(Iterable[PerceiverLayer], perceiver.layers):
         x = x + _plain_attention(layer.cross, x, context)
         x = x + layer.mlp(x)
-        for block in layer.latent:
+        for block in cast(Iterable[LatentBlock], layer.latent):
             x = x + _plain_attention(block.attention, x)
             x = x + block.mlp(x)
     return x
@@ -166,13 +248,17 @@ def _plain_resampler(perceiver: Perceiver, context: Tensor) -> Tensor:  # (B, M,
 
 def _plain_attention(attention: Attention, x: Tensor, context: Tensor | None = None) -> Tensor:
     x = attention.norm(x)
-    context = x if context is None else attention.norm_context(context)
+    if context is None or attention.norm_context is None:
+        context = x
+    else:
+        context = attention.norm_context(context)
     key, value = attention.key_value(context).chunk(2, -1)
     query, key, value = (
         t.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for t in (attention.query(x), key, value)
     )
     weights = F.softmax(query @ key.transpose(2, 3) * query.shape[-1] ** -0.5, -1)  # (B, heads, N, M)
-    return attention.out((weights @ value).transpose(1, 2).flatten(2))
+    out: Tensor = attention.out((weights @ value).transpose(1, 2).flatten(2))
+    return out
 
 
 if __name__ == "__main__":

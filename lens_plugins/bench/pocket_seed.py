@@ -26,18 +26,21 @@ from ..hosts.loading import load_host
 from ..hosts.messages import Request
 from ..hosts.seed_llama.host import SeedLlamaHost
 from ..inputs import ModalityInput, read
+from ..inputs.audio import AudioSettings
 from ..lens.loading import load_lens
-from ..pocket.heldout import HeldOut, different_pairs, open_heldout
-from ..pocket.seed.edits import COLOURS
-from ..pocket.senses import senses
+from .drawings import FEW, Found, Row, SecondJudge, draw_grid, pixels
+from .heldout import SENSES, HeldOut, open_objects
 from .lens import hardware
-from .pocket import BATCH, shuffled
-from .pocket_seed_grid import Row, draw_grid
-from .second_judge import FEW, Found, SecondJudge, pixels
+from .naming import BATCH, different_pairs, shuffled
 
 __all__ = ["Share", "by_chance", "classes_of", "colour_of", "imagine", "run", "ssim"]
 
-ASKED_COLOURS = ("red", "green", "blue", "yellow")
+ASKED_COLOURS = {  # as they are drawn for training, RGB
+    "red": (0.85, 0.10, 0.10),
+    "green": (0.15, 0.65, 0.20),
+    "blue": (0.12, 0.30, 0.85),
+    "yellow": (0.98, 0.88, 0.15),
+}
 EDITED = 12  # things of which each edit is asked
 PAIRS = 48
 PER_SENSE = 48
@@ -83,7 +86,7 @@ def run(
     drawing, judging = load_host(host), load_host(judge)
     if not isinstance(drawing, SeedLlamaHost):
         raise Unsupported(f"{drawing.name} makes no pictures; give a SEED-LLaMA host.")
-    shown = open_heldout()
+    shown = open_objects()
     shown = shown[:: max(1, len(shown) // (objects or len(shown)))][:objects]
     for plugged in (drawing, judging):
         plugged.plug(load_lens(lens))
@@ -104,7 +107,9 @@ def run(
 def _given(host: SeedLlamaHost, modality: str, source: Any) -> ModalityInput:
     """An input as the plugged lens reads it; of a recording one clip, since each would be another picture."""
     settings = host.lenses[modality].config.input
-    return read(source, modality, replace(settings, clips=1) if modality == "audio" else settings)
+    if isinstance(settings, AudioSettings):
+        settings = replace(settings, clips=1)
+    return read(source, modality, settings)
 
 
 def imagine(host: SeedLlamaHost, inputs: Sequence[Sequence[Any]], prompt: str | None = None) -> list[Image.Image]:
@@ -136,7 +141,7 @@ def ssim(one: Image.Image, other: Image.Image, size: int = 64, window: int = 7) 
     return float(((2 * ma * mb + c1) * (2 * both + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))).mean())
 
 
-def colour_of(picture: Image.Image, where: str, names: Sequence[str] = ASKED_COLOURS) -> str:
+def colour_of(picture: Image.Image, where: str) -> str:
     """The nearest colour, by hue, of the thing ("tint") or of what is behind it ("backdrop": the rim)."""
     rgb = pixels(picture)
     rim = torch.cat(
@@ -146,9 +151,9 @@ def colour_of(picture: Image.Image, where: str, names: Sequence[str] = ASKED_COL
     if where == "tint":
         apart = (rgb - rim.median(1).values[:, None, None]).abs().amax(0) > 0.12
         mean = rgb[:, apart].mean(1) if apart.any() else mean
-    palette = torch.tensor([COLOURS[name] for name in names])
+    palette = torch.tensor(list(ASKED_COLOURS.values()))  # (K, 3)
     away = palette - palette.mean(1, keepdim=True)
-    return names[int(F.cosine_similarity(away, (mean - mean.mean())[None], dim=1).argmax())]
+    return list(ASKED_COLOURS)[int(F.cosine_similarity(away, (mean - mean.mean())[None], dim=1).argmax())]
 
 
 def _drawn(
@@ -200,8 +205,8 @@ def _codes(host: SeedLlamaHost, inputs: Sequence[Any]) -> Tensor:
 def _senses(host: SeedLlamaHost, judge: Host, note: Callable[[str], Any]) -> list[Share]:
     """What is drawn of sounds, depth maps, touches and EEG, among each sense's own names."""
     rows = []
-    for sense in senses().values():
-        cases = sense.open_heldout(sense.shipped)
+    for sense in SENSES:
+        cases = sense.cases()
         cases = cases[:: max(1, len(cases) // PER_SENSE)][:PER_SENSE]
         host.plug(load_lens(sense.lens_id))
         drawn = imagine(host, [[_given(host, sense.modality, case.source)] for case in cases])
@@ -257,9 +262,9 @@ def _grid(host: SeedLlamaHost, objects: Sequence[HeldOut]) -> list[Row]:
     chosen = objects[:: max(1, len(objects) // 6)][:6]
     inputs = [[host.read(one.pictures[0])] for one in chosen[:3]]
     inputs += [[_given(host, "point_cloud", one.cloud)] for one in chosen[3:]]
-    for sense in senses().values():
+    for sense in SENSES:
         if sense.modality in host.lenses:
-            case = sense.open_heldout(sense.shipped)[0]
+            case = sense.cases()[0]
             inputs.append([_given(host, sense.modality, case.source)])
     prompts = (None, *EDITS)
     columns = [imagine(host, inputs, prompt) for prompt in prompts]
@@ -297,20 +302,8 @@ def _table(head: Sequence[str], rows: Sequence[Share]) -> list[str]:
     """Markdown, with as many columns as the head has."""
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for row in rows:
-        values = (
-            f"{row.right:.0%}",
-            *(
-                "-" if v is None else form(v)
-                for v, form in ((row.kept, _share), (row.likeness, _two), (row.found, str))
-            ),
-        )
-        lines.append(f"| {' | '.join((row.name, *values[: len(head) - 1]))} |")
+        kept = "-" if row.kept is None else f"{row.kept:.0%}"
+        likeness = "-" if row.likeness is None else f"{row.likeness:.2f}"
+        values = (row.name, f"{row.right:.0%}", kept, likeness, str(row.found or "-"))
+        lines.append(f"| {' | '.join(values[: len(head)])} |")
     return lines
-
-
-def _share(value: float) -> str:
-    return f"{value:.0%}"
-
-
-def _two(value: float) -> str:
-    return f"{value:.2f}"

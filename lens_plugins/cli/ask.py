@@ -17,8 +17,12 @@ __all__ = ["ask"]
 
 @spelled_out
 def ask(
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Of any modality; - reads names from stdin.")],
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="In quotes.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE... QUESTION", help="Files of any modality (- reads names from stdin), then the question."
+        ),
+    ],
     host: HostOptions,
     reading: InputOptions,
     generation: GenerationOptions,
@@ -32,6 +36,12 @@ def ask(
       lens-plugins ask chair.ply "What is it for?"
       lens-plugins ask piano.npy beach.jpg "Where does the music come from?" --fuse llm
     """
+    *files, question = words
     if os.path.isfile(question):
-        raise InputError(f"The question comes last, in quotes; the last argument, {question}, is a file.")
+        raise InputError(
+            f"The question is missing: the last argument, {question}, is a file. "
+            f'An example: lens-plugins ask {question} "What is it for?"'
+        )
+    if not files:
+        raise InputError(f'The file is missing. An example: lens-plugins ask chair.ply "{question}"')
     answer_together(Session(host, reading), file_names(files), question, fuse=fuse, generation=generation, json=json)

@@ -1,14 +1,16 @@
-"""lens-plugins host inspect | verify | convert"""
+"""lens-plugins host list | inspect | verify | convert"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..catalog import HOSTS
 from ..errors import DoesNotFit
 from .options import HostOptions, Json
 from .output import print_json, progress
@@ -17,11 +19,28 @@ from .session import lens_sources
 if TYPE_CHECKING:
     from ..hosts.inspect import HostReport, VerifyReport
 
-__all__ = ["app", "convert", "inspect", "verify"]
+__all__ = ["app", "convert", "inspect", "list_hosts", "verify"]
 
 app = typer.Typer(name="host", no_args_is_help=True, help="Look at hosts before loading them, check and convert them.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="A shipped host, a hub id or a folder.")]
+
+
+@app.command("list")
+def list_hosts(json: Json = False) -> None:
+    """List the hosts that are known by name: those that ship first, then those on the hub.
+
+    Any other folder or hub id of the same kinds works too.
+
+    \b
+    Example:
+      lens-plugins host list
+    """
+    for row in HOSTS:
+        if json:
+            print_json(asdict(row))
+        else:
+            typer.echo(f"{row.id:36} {row.kind:14} {row.language_model}" + (f"; {row.note}" if row.note else ""))
 
 
 @app.command()
@@ -82,9 +101,17 @@ def verify(
 @app.command()
 def convert(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the host.")],
-    vit: Annotated[Path, typer.Option(metavar="FILE", help="eva_vit_g.pth.")],
-    instructblip: Annotated[Path, typer.Option(metavar="FILE", help="The trimmed InstructBLIP or BLIP-2 file.")],
-    llm: Annotated[Path, typer.Option(metavar="FOLDER", help="The language model: Vicuna v1.1, FLAN-T5 or OPT.")],
+    vit: Annotated[Path, typer.Option(metavar="FILE", help="eva_vit_g.pth.", exists=True, dir_okay=False)],
+    instructblip: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="The trimmed InstructBLIP or BLIP-2 file.", exists=True, dir_okay=False),
+    ],
+    llm: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER", help="The language model: Vicuna v1.1, FLAN-T5 or OPT.", exists=True, file_okay=False
+        ),
+    ],
     qformer_tokenizer: Annotated[
         str | None, typer.Option(metavar="ID", help="BERT's tokenizer: a folder or hub id; bert-base-uncased.")
     ] = None,
@@ -99,10 +126,11 @@ def convert(
     """
     from ..hosts.convert import convert_lavis
 
-    tokenizer = {} if qformer_tokenizer is None else {"qformer_tokenizer": qformer_tokenizer}
-    heads = {"vit_heads": vit_heads, "qformer_heads": qformer_heads}
+    run = convert_lavis if qformer_tokenizer is None else partial(convert_lavis, qformer_tokenizer=qformer_tokenizer)
     with progress("converting"):
-        made = convert_lavis(folder, vit=vit, instructblip=instructblip, llm=llm, **tokenizer, **heads)
+        made = run(
+            folder, vit=vit, instructblip=instructblip, llm=llm, vit_heads=vit_heads, qformer_heads=qformer_heads
+        )
     typer.echo(made)
 
 

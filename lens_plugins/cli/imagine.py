@@ -78,8 +78,9 @@ def imagine(
 ) -> None:
     """Make a picture of a file of any modality, of a change to it, or of several files in one.
 
-    The picture holds its prompt, codes and seed. With -n 4 the pictures are PICTURE-1 to PICTURE-4, and PICTURE itself
-    is a sheet of all. Of a recording one clip is used unless --clips says otherwise. No safety checker runs.
+    The picture holds its prompt, codes and seed. With -n 4 the pictures are PICTURE-1 to PICTURE-4; PICTURE itself,
+    named last, is a sheet of all. Of a recording one clip is used unless --clips says otherwise. There is no safety
+    checker.
 
     \b
     Example:
@@ -94,7 +95,7 @@ def imagine(
     quieten_diffusers()
     session = Session(host, replace(reading, clips=reading.clips or 1))
     session.check_host()
-    inputs = [session.read(name) for name in names]
+    inputs = session.read_all(names)
     artist = _artist(session)
     began = perf_counter()
     with progress("imagining"):
@@ -102,12 +103,15 @@ def imagine(
         prompt = artist.prompt_of(edit, len(seen.features))
         replies = artist.imagine(seen, prompt, count=count, seed=seed, **options)
     seconds = (perf_counter() - began) / count
+    sheet = {"sheet": str(target)} if count > 1 else {}
     for path, reply in zip(_save(target, replies, inputs, prompt, session.name), replies):
-        more = {"file": str(path), "seed": reply.seed, "codes": reply.codes[0].tolist()}
+        more = {"file": str(path), "seed": reply.seed, "codes": reply.codes[0].tolist(), **sheet}
         if json:
             print_json(answer(inputs, prompt, reply.text, host=session.name, seconds=seconds, **more))
         else:
             typer.echo(path)
+    if sheet and not json:
+        typer.echo(target)
 
 
 def _artist(session: Session) -> SeedLlamaHost:

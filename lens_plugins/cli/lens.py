@@ -1,14 +1,15 @@
-"""lens-plugins lens inspect | convert"""
+"""lens-plugins lens list | inspect | convert"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..catalog import LENSES
 from ..errors import CheckpointError, ConfigError
 from .options import Json, Overrides, values_of
 from .output import print_json, progress
@@ -17,12 +18,27 @@ if TYPE_CHECKING:
     from .._config import FrozenConfig
     from ..lens.report import LensReport
 
-__all__ = ["app", "convert", "inspect"]
+__all__ = ["app", "convert", "inspect", "list_lenses"]
 
 app = typer.Typer(name="lens", no_args_is_help=True, help="Look at lens files, and convert them.")
 
 Source = Annotated[str, typer.Argument(metavar="FILE", help="A released .pt, a folder, a catalogue id or a hub id.")]
 Modality = Annotated[str | None, typer.Option(help="Which lens, where a file holds several.")]
+
+
+@app.command("list")
+def list_lenses(json: Json = False) -> None:
+    """List the lenses that are known by name: those that ship first, then the released ones on the hub.
+
+    \b
+    Example:
+      lens-plugins lens list
+    """
+    for row in LENSES:
+        if json:
+            print_json(asdict(row))
+        else:
+            typer.echo(f"{row.id:24} {row.modality:12} {row.family:12} {row.note}".rstrip())
 
 
 @app.command()
@@ -34,6 +50,7 @@ def inspect(
         typer.Option(metavar="ID", help="Compare the file's copy of the ViT with this host's own."),
     ] = None,
     overrides: Overrides = None,
+    keys: Annotated[bool, typer.Option("--keys", help="List every tensor with its shape, too.")] = False,
     json: Json = False,
 ) -> None:
     """Show what a lens file holds: modality, family, dimensions, the released lens it matches, keys that do not fit.
@@ -53,7 +70,7 @@ def inspect(
     if json:
         print_json(_as_json(report))
     else:
-        typer.echo("\n".join(_lines(report)))
+        typer.echo("\n".join(_lines(report, keys)))
     raise typer.Exit(CheckpointError.exit_code if report.missing or report.unexpected or report.misshapen else 0)
 
 
@@ -85,7 +102,7 @@ def _as_json(report: LensReport) -> dict[str, Any]:
     return {**plain, "path": str(report.path), "config": report.config.to_dict()}
 
 
-def _lines(report: LensReport) -> Iterator[str]:
+def _lines(report: LensReport, keys: bool) -> Iterator[str]:
     config = report.config
     yield f"{report.path}: a lens for {report.modality} of the family {report.family}"
     yield f"  latents     {config.num_tokens} x {config.width}, {report.parameters:,} parameters"
@@ -94,7 +111,8 @@ def _lines(report: LensReport) -> Iterator[str]:
     yield f"  resampler   {_values(config.resampler)}"
     yield f"  input       {_values(config.input)}"
     yield f"  trained for {_values(config.vit)}"
-    for key, shape in report.shapes.items():
+    yield f"  tensors     {len(report.shapes)}" + ("" if keys else "; --keys lists them")
+    for key, shape in report.shapes.items() if keys else ():
         yield f"  {' x '.join(map(str, shape)) or 'scalar':>18}  {key}"
     for what in ("missing", "unexpected", "misshapen"):
         yield from (f"! {what}: {key}" for key in getattr(report, what))

@@ -42,9 +42,9 @@ def search(
 ) -> None:
     """Rank the files of a folder by their likeness to a file or a text.
 
-    Files of every modality that the host reads or has a lens for take part; those that cannot be read are reported on
-    stderr and left out. The score is the cosine. QUERY is a text where no such file exists, or with text: in front.
-    tactile:FOLDER reads all its files as tactile images; depth: and the others do likewise.
+    Files of every modality that the host reads or has a lens for take part. Those that cannot be read are reported on
+    stderr and left out, and the exit code is 2. The score is the cosine. QUERY is a text where no such file exists, or
+    with text: in front. tactile:FOLDER reads all its files as tactile images; depth: and the others do likewise.
 
     \b
     Example:
@@ -62,6 +62,7 @@ def search(
     if len(inputs) < len(names):
         typer.echo(f"skipped {len(names) - len(inputs)} of {len(names)} files", err=True)
     _print(query, wanted, inputs, vectors, top, session.name if json else None)
+    raise typer.Exit(InputError.exit_code if len(inputs) < len(names) else 0)
 
 
 def _print(

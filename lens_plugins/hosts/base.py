@@ -22,7 +22,7 @@ from ..inputs import ModalityInput, read
 from ..inputs.base import check_settings, has_clips, read_as
 from ..inputs.image import ImageSettings
 from ..lens.lens import Lens
-from ..lens.loading import load_lens
+from ..lens.loading import has_vit_copy, load_lens
 from ..lens.report import compare_vit
 from ..splice import PLACES, FrozenViT
 from .messages import Reply, Request, Seen
@@ -471,8 +471,7 @@ class Host(Embedding):
         if lens.source is None or str(lens.source) in self._warned:
             return
         self._warned.add(str(lens.source))
-        # a folder of ours holds no ViT to compare
-        differences = [] if lens.source.is_dir() else compare_vit(lens, self.vit_state())
+        differences = compare_vit(lens, self.vit_state()) if has_vit_copy(lens) else []
         if differences:
             log.warning(
                 "%s was trained with another ViT than %s: %d of the tensors in the file differ, by up to %g (%s).",

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from ..errors import CheckpointError
+from .source import from_pretrained_options
 
 __all__ = ["Outline", "OutlinedHost", "Weights", "read_config"]
 
@@ -65,6 +66,6 @@ def read_config(source: str | Path) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(source)
+        return AutoConfig.from_pretrained(source, **from_pretrained_options(source))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"The configuration of {source} cannot be read: {error}") from error

@@ -5,20 +5,19 @@ An existing folder wins, then the name of a shipped host, then the hub. What loo
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from typing_extensions import Self
 
 from .._config import FrozenConfig
-from ..catalog import HOSTS, LANGUAGE_MODELS, TEXT_TOWERS, HostKind, find_host, host_kinds, is_hub_id, resolve
+from ..catalog import HostKind, find_host, folder_of, folders, host_kinds, is_hub_id, resolve
 from ..errors import CheckpointError, ConfigError
+from ..files.hub import fetch_optional
+from ..files.jsons import read_json_object
 
 if TYPE_CHECKING:
     from .base import Host
@@ -32,11 +31,9 @@ __all__ = [
     "kind_of_model",
     "name_of",
     "read_host_json",
-    "read_state",
     "unreachable",
 ]
 
-PACKAGE = Path(__file__).parents[1]
 NOTES_FILE = "lens_plugins.json"
 
 
@@ -61,6 +58,7 @@ class HostNotes(FrozenConfig):
     """`lens_plugins.json` beside a host's config.json: what transformers' own files have no place for."""
 
     format: int = 1
+    name: str | None = None  # what the host calls itself; None: as its folder or repository
     kind: str | None = None  # name of a HostKind, where config.json does not tell
     language_model_source: str | None = None  # a language model kept elsewhere, by its name in the catalogue
     default_prompt: str | None = None
@@ -69,9 +67,9 @@ class HostNotes(FrozenConfig):
 
     def __post_init__(self) -> None:
         self._require(self.format <= 1, f"format is {self.format}, this version reads 1; upgrade lens-plugins.")
-        for field, known in (("language_model_source", LANGUAGE_MODELS), ("text_tower", TEXT_TOWERS)):
+        for field in ("language_model_source", "text_tower"):
             value = getattr(self, field)
-            self._require(value in (None, *known), f"{field} is {value!r}; known: {', '.join(known)}.")
+            self._require(value in (None, *folders()), f"{field} is {value!r}; known: {', '.join(folders())}.")
 
     @classmethod
     def of(cls, source: str | Path) -> Self:
@@ -86,7 +84,7 @@ class HostNotes(FrozenConfig):
 
     def language_model_folder(self) -> Path | None:
         """Where the language model lies, fetched on first use; None where the host's folder holds it."""
-        return resolve(LANGUAGE_MODELS[self.language_model_source])() if self.language_model_source else None
+        return folder_of(self.language_model_source) if self.language_model_source else None
 
 
 def find_source(source: str | os.PathLike[str], revision: str | None = None) -> Path | HubId:
@@ -99,8 +97,7 @@ def find_source(source: str | os.PathLike[str], revision: str | None = None) -> 
     path = Path(source).expanduser()
     if not path.is_dir():
         row = find_host(str(source))
-        shipped = PACKAGE / row.source if row is not None else path
-        path = shipped if shipped.is_dir() else path
+        path = folder_of(row.source) if row is not None and row.source in folders() else path
     if path.is_dir():
         if revision is not None:
             raise ConfigError(f"{source} is a folder, which has no revision {revision!r}; leave out revision=.")
@@ -115,9 +112,8 @@ def find_source(source: str | os.PathLike[str], revision: str | None = None) -> 
 
 
 def name_of(source: str | Path) -> str:
-    """What a host calls itself: its name in the catalogue if it ships with us, or that of its folder or repository."""
-    shipped = {PACKAGE / row.source: row.id for row in HOSTS}
-    return shipped.get(Path(source), Path(source).name)
+    """What a host calls itself: as its notes say, or the name of its folder or repository."""
+    return HostNotes.of(source).name or Path(source).name
 
 
 def kind_of(source: str | Path) -> HostKind:
@@ -137,7 +133,7 @@ def kind_of(source: str | Path) -> HostKind:
     if config is None:
         raise CheckpointError(
             f"{source} has no config.json, so it is no transformers host. Files of LAVIS are converted with "
-            "lens_plugins.hosts.convert.from_lavis."
+            "lens_plugins.hosts.convert.from_lavis, those of MiniGPT-4 with from_minigpt4."
         )
     model_type = config.get("model_type")
     for kind in kinds.values():
@@ -154,12 +150,10 @@ def kind_of_model(model: nn.Module) -> type[Host]:
         ConfigError: none does.
     """
     model_type = getattr(getattr(model, "config", None), "model_type", None)
-    kinds = host_kinds().values()
-    for kind in kinds:
-        if model_type in kind.model_types:
-            return resolve(kind.host)
-    for host in (resolve(kind.host) for kind in kinds):
-        if host.accepts(model):
+    # kinds told by attributes come first: such a model may have the model_type of another kind
+    for kind in sorted(host_kinds().values(), key=lambda kind: bool(kind.model_types)):
+        host: type[Host] = resolve(kind.host)
+        if model_type in kind.model_types or host.accepts(model):
             return host
     raise ConfigError(
         f"A {type(model).__name__} (model_type {model_type!r}) is no host; known kinds: {', '.join(host_kinds())}."
@@ -173,32 +167,20 @@ def read_host_json(source: str | Path, name: str) -> dict[str, Any] | None:
         CheckpointError: the hub cannot be reached, or the file is damaged.
     """
     path = _file(source, name)
-    if path is None:
-        return None
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} must hold named values, got a {type(values).__name__}.")
-    return values
+    return None if path is None else read_json_object(path)
 
 
 def _file(source: str | Path, name: str) -> Path | None:
     if isinstance(source, Path):
-        return source / name if (source / name).is_file() else None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+        return source / name if (source / name).exists() else None
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(source, name, revision=getattr(source, "revision", None)))
-    except LocalEntryNotFoundError as error:
-        if name == "config.json":
-            raise unreachable(source, error) from error
-        return None
-    except EntryNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
+        return fetch_optional(source, name, revision=getattr(source, "revision", None))
+    except CheckpointError as error:
+        # offline, the cache cannot tell a file that was never fetched from one that there is not
+        if isinstance(error.__cause__, LocalEntryNotFoundError) and name != "config.json":
+            return None
         raise unreachable(source, error) from error
 
 
@@ -206,27 +188,6 @@ def from_pretrained_options(source: str | Path) -> dict[str, Any]:
     """What every `from_pretrained` of transformers is told besides the source: no code of its own, which revision."""
     revision = getattr(source, "revision", None)
     return {"trust_remote_code": False, **({"revision": revision} if revision else {})}
-
-
-def read_state(path: str | os.PathLike[str], inner: str | None = None) -> dict[str, Tensor]:
-    """Tensors of a .pt or .pth file, without running anything in it.
-
-    Args:
-        inner: where they lie, if that key is there.
-
-    Raises:
-        CheckpointError: no such file, a damaged one, or one that holds other things than tensors.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"There is no file {path}.") from error
-    except Exception as error:
-        raise CheckpointError(f"{path} is not a file of weights that can be read safely: {error}") from error
-    state = state.get(inner, state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} does not hold named tensors.")
-    return dict(state)
 
 
 def unreachable(source: str | Path, error: Exception) -> CheckpointError:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .files import check_file, parsing
+from ..files.opening import check_file, open_regular, parsing
+from ..files.tensors import read_pt_value
+from ..files.zips import is_zip, open_zip
 
 __all__ = ["ARRAY_SUFFIXES", "MAX_VALUES", "Array", "as_array", "load_array"]
 
@@ -61,59 +63,52 @@ def as_array(data: Array, name: str) -> np.ndarray:
 
 
 def _from_tensor(tensor: Tensor, name: str) -> np.ndarray:
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type == "meta":
-        raise InputError(f"{name} is a sparse, quantised or meta tensor; give a dense one with values.")
+    if tensor.is_nested or tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        raise InputError(f"{name} is a nested, sparse, quantised or meta tensor; give a dense one with values.")
     if tensor.numel() > MAX_VALUES:
         raise InputError(f"{name} has shape {tuple(tensor.shape)}, over {MAX_VALUES} values; give a smaller one.")
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).numpy()
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+    exact = tensor.dtype in (torch.float32, torch.float64) or not tensor.is_floating_point()
+    return (tensor if exact else tensor.float()).numpy()  # numpy knows neither bfloat16 nor float8
 
 
 def _load_npy(path: Path, keys: Sequence[str]) -> np.ndarray:
-    with path.open("rb") as file:
+    with open_regular(path, _MAX_BYTES) as file:
         if file.read(6) != b"\x93NUMPY":
             raise InputError(f"{path} is not a .npy file (numpy's signature is missing); save it with numpy.save.")
-    return np.load(path, mmap_mode="r", allow_pickle=False)  # compares the declared size with the file's
+        file.seek(0)
+        _check_header(file, os.fstat(file.fileno()).st_size, f"{path} is not a whole .npy file: it")
+        file.seek(0)
+        return np.lib.format.read_array(file, allow_pickle=False)  # read, not mapped: a file cut meanwhile is an error
 
 
 def _load_npz(path: Path, keys: Sequence[str]) -> np.ndarray:
-    with zipfile.ZipFile(path) as archive:
-        _check_sizes(archive, path)
+    with open_regular(path, _MAX_BYTES) as outer, open_zip(outer, str(path), _MAX_BYTES) as archive:
         names = [info.filename.removesuffix(".npy") for info in archive.infolist() if info.filename.endswith(".npy")]
         member = _pick(path, names, keys) + ".npy"
         with archive.open(member) as file:
-            _check_member(file, archive.getinfo(member).file_size, path, member)
+            _check_header(file, archive.getinfo(member).file_size, f"{member} in {path}")
         with archive.open(member) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
-    unpacked = sum(info.file_size for info in archive.infolist())
-    if unpacked > _MAX_BYTES:
-        raise InputError(f"{path} unpacks to {unpacked} bytes; at most {_MAX_BYTES} are read.")
-
-
-def _check_member(file: zipfile.ZipExtFile, size: int, path: Path, member: str) -> None:
+def _check_header(file: IO[bytes], size: int, name: str) -> None:
+    """Refuse an array that declares more bytes than the `size` bytes of its file hold."""
     version = np.lib.format.read_magic(file)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in read_header:
-        raise InputError(f"{member} in {path} has array format {version}; save it with plain numeric arrays.")
+        raise InputError(f"{name} has array format {version}; save it with plain numeric arrays.")
     shape, _, dtype = read_header[version](file)
-    declared = int(np.prod([*map(float, shape), dtype.itemsize]))
-    if declared > size:
-        raise InputError(f"{member} in {path} declares {declared} bytes of data but has {size}; save it again.")
+    declared = math.prod(shape) * dtype.itemsize
+    if declared > size or min(shape, default=0) < 0:
+        raise InputError(f"{name} declares {declared} bytes of data but has {size}; save it again.")
 
 
 def _load_pt(path: Path, keys: Sequence[str]) -> Tensor:
-    # the older format of torch.save allocates whatever its pickle declares; the zip format can be measured first
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path} is not a tensor file (a pickle is not read); save the tensor with torch.save.")
-    with zipfile.ZipFile(path) as archive:
-        _check_sizes(archive, path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:  # its message advises to switch the protection off
-        raise InputError(f"{path} is damaged or holds more than tensors; save one tensor in it.") from error
+    with open_regular(path, _MAX_BYTES) as file:
+        if not is_zip(file):
+            raise InputError(f"{path} is not a tensor file (a pickle is not read); save the tensor with torch.save.")
+    content = read_pt_value(path, _MAX_BYTES, error=InputError, mapped=False)
     if isinstance(content, dict):
         content = content[_pick(path, [str(key) for key, value in content.items() if isinstance(value, Tensor)], keys)]
     if not isinstance(content, Tensor):
@@ -126,6 +121,9 @@ def _pick(path: Path, names: Sequence[str], keys: Sequence[str]) -> str:
         return names[0]
     found = next((key for key in keys if key in names), None)
     if found is None:
-        listed = ", ".join(names) or "none"
-        raise InputError(f"{path} holds the arrays {listed}; give one array, or name it one of {', '.join(keys)}.")
+        listed = ", ".join(name[:40] for name in names[:8]) or "none"
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        raise InputError(
+            f"{path} holds the arrays {listed}{more}; give one array, or name it one of {', '.join(keys)}."
+        )
     return found

@@ -18,7 +18,8 @@ from torch import Tensor
 from .._config import FrozenConfig
 from ..catalog import ModalityRow, find_modality, modalities, modality_of_suffix, resolve
 from ..errors import ConfigError, InputError
-from .files import MAX_FILE_BYTES, check_file
+from ..files.opening import MAX_FILE_BYTES, check_file, local_path
+from .checks import check_result
 from .objects import is_recording, write_object
 
 __all__ = [
@@ -142,15 +143,15 @@ def has_clips(settings: FrozenConfig | None) -> bool:
 def check_settings(given: ModalityInput, wanted: FrozenConfig | None, reader: str) -> None:
     """Refuse an input that was read with other settings than its reader has.
 
-    What describes the one input (`clips`, and the settings' own `per_input`) may differ, and an input made by hand has
-    no settings to compare.
+    What describes the one input (`InputSettings.per_input`) may differ, and an input made by hand has no settings to
+    compare.
 
     Raises:
         InputError: with the fields that differ and both values of each.
     """
     if given.settings is None or wanted is None:
         return
-    free = {"clips", *getattr(wanted, "per_input", ())}
+    free = getattr(wanted, "per_input", ())
     names = [field.name for field in fields(wanted) if field.name not in free]
     other = [name for name in names if getattr(given.settings, name, None) != getattr(wanted, name)]
     if other:
@@ -181,9 +182,9 @@ def parse_source(source: str) -> tuple[str | None, Path]:
     if rest.startswith("//"):
         raise InputError(f"{source} is a web address, which is not fetched; download it and give the file.")
     if not prefix:
-        return None, Path(rest).expanduser()
+        return None, local_path(rest)
     if prefix in modalities():
-        return prefix, Path(rest).expanduser()
+        return prefix, local_path(rest)
     if os.path.lexists(source):
         return None, Path(source)
     near = get_close_matches(prefix, modalities(), n=1)
@@ -226,7 +227,7 @@ def _read_plain(
 ) -> ModalityInput:
     payload: Payload
     if isinstance(source, (str, os.PathLike)):
-        named, payload = parse_source(source) if isinstance(source, str) else (None, Path(source))
+        named, payload = parse_source(source) if isinstance(source, str) else (None, local_path(source))
         row = _row_of_file(payload, _agreed(payload, named, modality))
     else:
         row, payload = _row_of_array(source, modality), source
@@ -236,7 +237,7 @@ def _read_plain(
     if isinstance(source, (np.ndarray, Tensor)) and getattr(settings, "arrays_need_rate", False):
         _check_rate(source, settings, rate)
     found: ModalityInput = reader(payload, settings)
-    return replace(found, settings=settings)
+    return replace(check_result(found, row), settings=settings)
 
 
 def _check_rate(array: np.ndarray | Tensor, settings: FrozenConfig, rate: _Rate) -> None:

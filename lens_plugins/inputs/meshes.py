@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from ..errors import InputError
-from .files import parsing, read_bytes
+from ..files.opening import parsing, read_bytes
 
 if TYPE_CHECKING:
     from trimesh import Scene

@@ -16,8 +16,8 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import InputError
+from ..files.opening import MAX_FILE_BYTES, parsing
 from .arrays import as_array
-from .files import MAX_FILE_BYTES, parsing
 
 __all__ = ["is_recording", "write_object"]
 

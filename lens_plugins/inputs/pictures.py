@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import InputError
+from ..files.opening import parsing, read_bytes
 from .arrays import ARRAY_SUFFIXES, as_array, load_array
-from .files import parsing, read_bytes
 
 __all__ = [
     "CLIP_MEAN",

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from .files import read_bytes
+from ..files.opening import read_bytes
 
 __all__ = ["read_pcd", "read_xyz"]
 

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ..catalog import find_modality, resolve
-from ..errors import CheckpointError, ConfigError, InputError
+from ..errors import CheckpointError, InputError
+from ..files.digests import sha256_of
+from ..files.folders import CONFIG_FILE, WEIGHTS_FILE, read_folder, save_folder
+from ..files.tensors import check_finite
 from ..keymap import check_state
-from .config import LensConfig
-from .folders import CONFIG_FILE, WEIGHTS_FILE, save_folder
+from .config import LensConfig, embedding_class
 from .perceiver import Perceiver
 from .tower import Tower
 
-__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "Lens", "file_sha256", "meta_state", "read_folder"]
+__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "Lens", "meta_state", "read_lens_folder"]
+
+_AnyLens = TypeVar("_AnyLens", bound="Lens")
 
 
 class Lens(nn.Module):
@@ -42,7 +41,7 @@ class Lens(nn.Module):
         super().__init__()
         self.config = config
         self.source: Path | None = None
-        self.embedding: nn.Module = resolve(find_modality(config.modality).embedding)(config.embedding)
+        self.embedding: Any = embedding_class(config.modality)(config.embedding)  # an `Embedding`, ours or another's
         self.resampler: nn.Module = Perceiver(config.resampler) if config.resampler else nn.Identity()
         self.tower: nn.Module | None = Tower(config.tower) if config.tower else None
 
@@ -98,7 +97,7 @@ class Lens(nn.Module):
     def _config_to_save(self) -> LensConfig:
         if self.config.source_sha256 is not None or self.source is None or not self.source.is_file():
             return self.config
-        return replace(self.config, source_sha256=file_sha256(self.source))
+        return replace(self.config, source_sha256=sha256_of(self.source))
 
     @classmethod
     def from_pretrained(
@@ -122,7 +121,7 @@ class Lens(nn.Module):
             ConfigError: the configuration is refused, or was written by a newer version.
         """
         folder = Path(folder)
-        config, tensors = read_folder(folder)
+        config, tensors = read_lens_folder(folder)
         config = config.override(overrides or {})
         lens = cls.from_state(config, tensors, str(folder), dtype=dtype, device=device)
         lens.source = folder
@@ -141,58 +140,56 @@ class Lens(nn.Module):
         """Build a lens around tensors by its own names; they are copied, so a mapped file may go. Eval mode, frozen.
 
         Raises:
-            CheckpointError: a tensor is missing, unexpected or misshapen.
+            CheckpointError: a tensor is missing, unexpected or misshapen, or has values that are not finite.
         """
-        with torch.device("meta"):  # no time is spent on random weights
-            lens = cls(config)
+        lens = _on_meta(cls, config, tensors, source)
         check_state(tensors, lens.state_dict(), source=source)
         own = {name: tensor.to(device, dtype, copy=True) for name, tensor in tensors.items()}
+        check_finite(own, source)
         lens.load_state_dict(own, strict=True, assign=True)
         return lens.requires_grad_(False).eval()
 
 
-def meta_state(config: LensConfig) -> dict[str, Tensor]:
-    """Names and shapes of the tensors that a lens of this configuration has, on the meta device."""
-    with torch.device("meta"):
-        return Lens(config).state_dict()
+def meta_state(config: LensConfig, tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Names and shapes of the tensors that a lens of this configuration has, on the meta device.
+
+    Args:
+        config: of the lens.
+        tensors: those there are: a configuration that declares more layers than they can fill is not built.
+        source: names both in the error.
+
+    Raises:
+        CheckpointError: more layers than tensors, or sizes that no tensor can have.
+    """
+    return _on_meta(Lens, config, tensors, source).state_dict()
 
 
-def read_folder(folder: Path) -> tuple[LensConfig, dict[str, Tensor]]:
+def _on_meta(cls: type[_AnyLens], config: LensConfig, tensors: Mapping[str, Tensor], source: str) -> _AnyLens:
+    """A lens without weights: no time is spent on random ones."""
+    resampler, tower = config.resampler, config.tower
+    layers = resampler.depth * (1 + resampler.self_per_cross) if resampler else 0
+    layers += tower.layers if tower else 0
+    if layers > len(tensors):
+        raise CheckpointError(
+            f"{source} declares {layers} layers, but its weights are {len(tensors)} tensors; each layer has several."
+        )
+    try:
+        with torch.device("meta"):
+            return cls(config)
+    except (RuntimeError, OverflowError, TypeError) as error:  # a size beyond 2^63
+        raise CheckpointError(f"{source} declares sizes that no tensor can have: {_first_line(error)}.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")
+
+
+def read_lens_folder(folder: Path) -> tuple[LensConfig, dict[str, Tensor]]:
     """Configuration and tensors of a saved lens, not yet compared with each other.
 
     Raises:
         CheckpointError: a file is absent or damaged.
         ConfigError: the configuration is refused, or was written by a newer version.
     """
-    config = LensConfig.from_dict(_read_json(folder / CONFIG_FILE))
-    return config, _read_safetensors(folder / WEIGHTS_FILE)
-
-
-def file_sha256(path: Path) -> str:
-    """Digest of a file's bytes, hexadecimal."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} is not a lens: it has no {path.name}.") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} must hold named values, not a {type(raw).__name__}.")
-    return raw
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise CheckpointError(f"{path.parent} is not a lens: it has no {path.name}.")
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}.") from error
+    config, tensors = read_folder(folder, "a lens", finite=False)
+    return LensConfig.from_dict(config), tensors

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from .. import catalog
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError
+from ..files.digests import sha256_of
+from ..files.folders import CONFIG_FILE, WEIGHTS_FILE
+from ..files.hub import fetch
+from ..files.opening import brief, local_path, parsing
+from ..files.tensors import FLOATS, dtype_of, flat_state, read_pt_value
 from .layouts import Released, check_modality, infer, recognise
-from .lens import CONFIG_FILE, WEIGHTS_FILE, Lens, file_sha256, meta_state
+from .lens import Lens, meta_state
 
-__all__ = ["load_lens", "locate", "open_released", "read_state"]
+__all__ = ["has_vit_copy", "load_lens", "locate", "open_released", "vit_copy"]
+
+# Of each lens loaded from a released file: the ViT beside it there, mapped, so that `plug` need not open it again.
+_vit_copies: WeakKeyDictionary[Lens, Mapping[str, Tensor]] = WeakKeyDictionary()
 
 
 def load_lens(
@@ -45,18 +52,40 @@ def load_lens(
         ConfigError: an override that nothing reads or that contradicts the weights; a folder from a newer version.
         Unsupported: a lens of the bigG-14 family.
     """
-    dtype, device = _dtype(dtype), device or "cpu"
+    dtype, device = dtype_of(dtype, allowed=FLOATS), device or "cpu"
     path = locate(source)
     if path.is_dir():
         lens = Lens.from_pretrained(path, dtype=dtype, device=device, overrides=overrides)
         check_modality(source, lens.modality, modality)
         return lens
-    released = open_released(path, modality)
-    config = infer(released, overrides)
-    tensors = released.table.convert(released.tensors, meta_state(config), source=str(path))
+    row = catalog.find_lens(os.fspath(source))
+    released = open_released(path, modality or (row.modality if row else None))
+    with parsing(str(path), "lens", "fetch it again", error=CheckpointError):
+        config = infer(released, overrides)
+        expected = meta_state(config, released.tensors, str(path))
+        tensors = released.table.convert(released.tensors, expected, source=str(path))
     lens = Lens.from_state(config, tensors, str(path), dtype=dtype, device=device)
     lens.source = path
+    _vit_copies[lens] = released.vit
     return lens
+
+
+def vit_copy(lens: Lens) -> Mapping[str, Tensor]:
+    """The ViT that lies beside a lens in the file it was loaded from, by LAVIS names; {} where there is none.
+
+    Raises:
+        CheckpointError: the lens was not loaded by `load_lens`, and its file cannot be read.
+    """
+    if lens.source is None or not has_vit_copy(lens):
+        return {}
+    return _vit_copies[lens] if lens in _vit_copies else open_released(lens.source, lens.modality).vit
+
+
+def has_vit_copy(lens: Lens) -> bool:
+    """Whether a ViT lies beside a lens in its file; no file is opened, so True where only that would tell."""
+    if lens.source is None or lens.source.is_dir():
+        return False
+    return bool(_vit_copies.get(lens, True))
 
 
 def locate(source: str | os.PathLike[str]) -> Path:
@@ -65,23 +94,23 @@ def locate(source: str | os.PathLike[str]) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    path = Path(source).expanduser()
-    if path.exists():
-        return path
+    path = local_path(source)
     name = os.fspath(source)
+    if _exists(path):
+        return path
     row = catalog.find_lens(name)
     if row is not None and row.family == "pocket":
-        return Path(__file__).parent.parent / row.source
+        return catalog.folder_of(row.source)
     if row is not None:
-        return _checked(_fetch(row.source, row.file), row)
+        return _checked(fetch(row.source, row.file), row)
     parts = name.split("/")
     if isinstance(source, os.PathLike) or name.startswith((".", "/", "~")) or len(parts) < 2 or "" in parts:
         raise CheckpointError(_absent(name))
     repository = "/".join(parts[:2])
     if len(parts) > 2:
-        return _fetch(repository, "/".join(parts[2:]))
-    _fetch(repository, WEIGHTS_FILE)
-    return _fetch(repository, CONFIG_FILE).parent
+        return fetch(repository, "/".join(parts[2:]))
+    fetch(repository, WEIGHTS_FILE)
+    return fetch(repository, CONFIG_FILE).parent
 
 
 def open_released(path: Path, modality: str | None = None) -> Released:
@@ -91,62 +120,25 @@ def open_released(path: Path, modality: str | None = None) -> Released:
         CheckpointError: damaged, with code in it, not a lens, several of them, or one of another modality.
         Unsupported: a lens of the bigG-14 family.
     """
-    content = _read_pt(path)
-    return recognise(path, read_state(path, content), modality, variant=str(content.get("model_var", "")))
-
-
-def read_state(path: Path, content: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
-    """The flat tensors of a ``.pt``: what is under ``state_dict``, or the file itself where it has none.
-
-    Raises:
-        CheckpointError: damaged, with code in it, or without a tensor.
-    """
-    content = _read_pt(path) if content is None else content
-    state = content.get("state_dict", content)
-    tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, Mapping) else {}
-    if not tensors:
-        raise CheckpointError(f"{path} is not a lens: it holds no tensors by name, at the top or under 'state_dict'.")
-    return tensors
-
-
-def _read_pt(path: Path) -> Mapping[str, Any]:
-    try:
-        mapped = zipfile.is_zipfile(path)  # the format before torch 1.6 cannot be mapped
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_unreadable(path, error)) from error
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be opened: {error.strerror or error}.") from error
-    except (RuntimeError, EOFError, ValueError, LookupError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path} cannot be read: it is damaged, cut short or no PyTorch file.") from error
+    content = read_pt_value(path)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} is not a lens: it holds a {type(content).__name__}, not named tensors.")
-    return content
+    tensors = flat_state(content, data_parallel=False)
+    if not tensors:
+        raise CheckpointError(f"{path} is not a lens: it holds no tensors by name, at the top or under 'state_dict'.")
+    with parsing(str(path), "lens", "fetch it again", error=CheckpointError):
+        return recognise(path, tensors, modality, variant=str(content.get("model_var", "")))
 
 
-def _unreadable(path: Path, error: Exception) -> str:
-    if "GLOBAL" in str(error) or "call reduce" in str(error):
-        return (
-            f"{path} holds Python objects besides tensors and is not opened, since unpickling them can run code. "
-            "Ask its author for a file of tensors alone, or for safetensors."
-        )
-    return f"{path} cannot be read: it is damaged, cut short or no PyTorch file."
-
-
-def _fetch(repository: str, file: str) -> Path:
-    from huggingface_hub import hf_hub_download
-
+def _exists(path: Path) -> bool:
     try:
-        return Path(hf_hub_download(repository, file))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{repository}/{file} cannot be fetched from the hub ({type(error).__name__}). Check the name and the "
-            "network; with HF_HUB_OFFLINE=1 only files already in the cache are found."
-        ) from error
+        return path.exists()
+    except (OSError, ValueError):  # a name of thousands of letters, or with a NUL byte
+        return False
 
 
 def _checked(path: Path, row: catalog.LensRow) -> Path:
-    if row.sha256 is not None and (found := file_sha256(path)) != row.sha256:
+    if row.sha256 is not None and (found := sha256_of(path, error=CheckpointError)) != row.sha256:
         raise CheckpointError(f"{path} is not the published {row.id}: its sha256 is {found}, expected {row.sha256}.")
     return path
 
@@ -154,14 +146,4 @@ def _checked(path: Path, row: catalog.LensRow) -> Path:
 def _absent(name: str) -> str:
     known = catalog.find_lens(Path(name).stem)
     hint = f" The released one is fetched with load_lens({known.id!r})." if known else ""
-    return f"There is no lens {name!r}: no such file or folder, and no such id in the catalogue.{hint}"
-
-
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    if isinstance(dtype, str):
-        dtype = getattr(torch, dtype, dtype)
-    if dtype is None:
-        return torch.float32
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise ConfigError(f"dtype must be a floating-point type such as 'float32' or 'bfloat16', not {dtype!r}.")
-    return dtype
+    return f"There is no lens {brief(name)!r}: no such file or folder, and no such id in the catalogue.{hint}"

@@ -1,8 +1,3 @@
-"""Recipes of the small hosts and lenses that ship with the package, and the language model that they share."""
+"""The small hosts and lenses that ship: their weights, what finds and checks them, and the models that they fetch."""
 
-from pathlib import Path
-
-__all__ = ["HELD_OUT", "WEIGHTS"]
-
-WEIGHTS = Path(__file__).parent / "weights"  # what ships
-HELD_OUT = WEIGHTS / "heldout"  # a folder for each kind of case
+__all__: list[str] = []

@@ -15,14 +15,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import CheckpointError, LensPluginsError
+from ..files.tensors import write_safetensors
 from ..inputs import read
 from ..inputs.image import ImageSettings
 from ..splice.vit import FrozenViT
-from .files import replacing
 from .loss import anchor_rows
 
 __all__ = ["AnchorCache"]
@@ -119,5 +118,4 @@ class AnchorCache:
             return
         names = json.dumps(list(made))
         path = self.folder / f"{hashlib.sha256(names.encode()).hexdigest()[:16]}.safetensors"
-        with replacing(path) as temporary:
-            save_file({"features": torch.stack(list(made.values()))}, temporary, metadata={"pictures": names})
+        write_safetensors(path, {"features": torch.stack(list(made.values()))}, {"pictures": names})

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, ConfigError
+from ..files.tensors import read_pt_value, write_pt
 from .config import TrainConfig
-from .files import replacing
 
 __all__ = ["RunState", "load_state", "save_state"]
 
@@ -39,8 +36,7 @@ class RunState:
 def save_state(path: Path, state: RunState) -> None:
     """Write a state; a reader finds this one or the one before."""
     raw = {f.name: getattr(state, f.name) for f in fields(state)}
-    with replacing(path) as temporary:
-        torch.save({"format": _FORMAT, **raw}, temporary)
+    write_pt(path, {"format": _FORMAT, **raw})
 
 
 def load_state(path: Path, config: TrainConfig, data: str) -> RunState:
@@ -53,19 +49,17 @@ def load_state(path: Path, config: TrainConfig, data: str) -> RunState:
     if not path.is_file():
         raise CheckpointError(f"There is no {path} to resume from; start the run without resume.")
     try:
-        if not zipfile.is_zipfile(path):
-            raise EOFError("it is cut short or of another kind")
-        raw = torch.load(path, map_location="cpu", weights_only=True)
+        raw = dict(read_pt_value(path, mapped=False, verify=True))
         version = raw.pop("format")
-        if version > _FORMAT:
-            raise CheckpointError(
-                f"{path} has format {version}; this version reads up to {_FORMAT}. Upgrade lens-plugins."
-            )
-        state = RunState(**raw)
-    except (OSError, RuntimeError, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        state = RunState(**raw) if version == _FORMAT else None
+        if state and not isinstance(state.config, dict):
+            raise TypeError("its configuration has no names")
+    except (CheckpointError, TypeError, KeyError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is not the state of a training run ({error}). Delete it to start anew."
+            f"{path} is not the state of a training run ({str(error).rstrip('.')}). Delete it to start anew."
         ) from error
+    if state is None:
+        raise CheckpointError(f"{path} has format {version}; this version reads up to {_FORMAT}. Upgrade lens-plugins.")
     before = TrainConfig.from_dict(state.config)
     if different := before.changed(config):
         shown = ", ".join(f"{name} {getattr(before, name)} (now {getattr(config, name)})" for name in different)

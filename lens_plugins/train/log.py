@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .._optional import require
 from ..errors import InputError
-from .files import replacing
+from ..files.writing import replacing
 
 __all__ = ["Bar", "Bars", "MetricsLog", "plot_metrics", "progress_bars", "read_metrics"]
 

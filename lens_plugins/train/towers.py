@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import pickle
-import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .._optional import require
 from ..errors import CheckpointError, ConfigError
+from ..files.tensors import read_state, write_safetensors
 from ..hosts.text_tower import Encoder, SentenceTower, TextTower, embed_texts, load_text_head, load_text_tower
 from ..inputs.image import ImageSettings
 from ..keymap import KeyMap
 from ..splice.frozen import freeze
 from ..splice.vit import FrozenViT, vit_from_timm
-from .files import replacing
 
 __all__ = [
     "Encoder",
@@ -43,9 +39,6 @@ EVA_KEYS = KeyMap(
     ]
 )
 LN_VISION_EPS = 1e-5  # as LAVIS and SEED trained it; the blocks have 1e-6
-
-
-_DAMAGE = (SafetensorError, pickle.UnpicklingError)
 
 
 @contextmanager
@@ -125,18 +118,11 @@ def _norm(path: str | Path, width: int) -> nn.LayerNorm:
 def _tensors(path: str | Path) -> Mapping[str, Tensor]:
     """The flat state in a safetensors or PyTorch file; LAVIS keeps it under `model`."""
     try:
-        if Path(path).suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, ValueError, LookupError, EOFError, struct.error, *_DAMAGE) as error:
-        raise CheckpointError(f"{path} cannot be read as a weight file: {error}.") from error
-    state = state.get("model", state) if isinstance(state, dict) else {}
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} is not a flat state of tensors.")
-    return state
+        return read_state(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} cannot be read as a weight file: {error}") from error
 
 
 def save_text_head(head: nn.Linear, path: str | Path) -> None:
     """Write a text head for `load_text_head`."""
-    with replacing(path) as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}, temporary)
+    write_safetensors(path, head.state_dict())

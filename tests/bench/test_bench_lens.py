@@ -1,7 +1,7 @@
 import torch
 
 from lens_plugins.bench import lens as bench
-from lens_plugins.bench.baseline_point import PlainPointEmbedding
+from lens_plugins.bench.lens import PlainPointEmbedding
 from lens_plugins.lens.embeddings import PointConfig, PointEmbedding
 from lens_plugins.lens.perceiver import PerceiverConfig
 

@@ -9,12 +9,11 @@ from PIL import Image
 
 from lens_plugins import load_host
 from lens_plugins.bench import pocket_seed as bench
-from lens_plugins.bench.pocket_seed_grid import CELL, portrait
-from lens_plugins.bench.second_judge import Found, SecondJudge
+from lens_plugins.bench.drawings import CELL, Found, SecondJudge, portrait
+from lens_plugins.bench.heldout import HeldOut
 from lens_plugins.errors import Unsupported
 from lens_plugins.inputs import ModalityInput
 from lens_plugins.lens.lens import Lens
-from lens_plugins.pocket.heldout import HeldOut
 from lens_plugins.testing.small_seed import write_seed_host
 from lens_plugins.train import lens_config_for
 
@@ -48,8 +47,8 @@ def everything(monkeypatch, tmp_path):
     ]
     monkeypatch.setattr(bench, "load_host", lambda name: {"seed": host, "judge": judge}.get(name, judge))
     monkeypatch.setattr(bench, "load_lens", lambda name: lens)
-    monkeypatch.setattr(bench, "open_heldout", lambda: things)
-    monkeypatch.setattr(bench, "senses", dict)
+    monkeypatch.setattr(bench, "open_objects", lambda: things)
+    monkeypatch.setattr(bench, "SENSES", ())
     monkeypatch.setattr(bench, "PAIRS", 2)
     monkeypatch.setattr(bench, "EDITED", 1)
     return types.SimpleNamespace(host=host, judge=judge, file=tmp_path / "grid.png")

@@ -84,5 +84,5 @@ def test_the_pages_hold_the_tables_that_benches_print():
         "| drawn | class right | class kept | SSIM | found again of 125 (among the first 5) |",
         "| two things | both classes right |",
     )
-    for page in (root / "README.md", root / "lens_plugins" / "pocket" / "RESULTS.md"):
+    for page in (root / "README.md", root / "demos" / "pocket" / "RESULTS.md"):
         assert set(heads) <= set(publish.tables_of(page.read_text("utf-8")))

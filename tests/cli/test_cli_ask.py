@@ -18,7 +18,8 @@ def test_a_forgotten_question_is_noticed(cli, small, plugged):
     ended = cli("ask", small / "piano.npy", small / "beach.jpg", *plugged)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == (
-        f"error: The question comes last, in quotes; the last argument, {small / 'beach.jpg'}, is a file.\n"
+        f"error: The question is missing: the last argument, {small / 'beach.jpg'}, is a file. "
+        f'An example: lens-plugins ask {small / "beach.jpg"} "What is it for?"\n'
     )
 
 
@@ -26,3 +27,9 @@ def test_one_bad_file_is_no_answer(cli, small, plugged):
     ended = cli("ask", small / "piano.npy", "gone.ply", "what is it?", *plugged)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == "error: There is no file gone.ply; check its name and folder.\n"
+
+
+def test_a_file_alone_lacks_a_question_not_a_file(cli, small):
+    ended = cli("ask", small / "piano.npy")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: The question is missing: ")

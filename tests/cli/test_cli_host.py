@@ -3,6 +3,7 @@ import json
 import pytest
 
 from lens_plugins import load_host
+from lens_plugins.catalog import HOSTS
 from lens_plugins.splice import digest
 
 
@@ -50,3 +51,22 @@ def test_a_host_that_is_not_there(cli):
     ended = cli("host", "inspect", "./gone")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.count("\n") == 1
+
+
+def test_list_names_every_host(cli):
+    ended = cli("host", "list")
+    assert [line.split()[:2] for line in ended.out.splitlines()] == [[row.id, row.kind] for row in HOSTS]
+    rows = [json.loads(line) for line in cli("host", "list", "--json").out.splitlines()]
+    assert [row["source"] for row in rows] == [row.source for row in HOSTS]
+
+
+@pytest.mark.parametrize("absent", ["--vit", "--instructblip", "--llm"])
+def test_convert_names_the_option_whose_file_is_missing(cli, tmp_path, absent):
+    (tmp_path / "file.pth").write_bytes(b"x")
+    given = {"--vit": tmp_path / "file.pth", "--instructblip": tmp_path / "file.pth", "--llm": tmp_path}
+    words = [word for pair in {**given, absent: tmp_path / "gone"}.items() for word in pair]
+    ended = cli("host", "convert", tmp_path / "made", *words)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"'{absent}'" in ended.err
+    assert "does not exist" in ended.err
+    assert not (tmp_path / "made").exists()

@@ -49,9 +49,15 @@ def test_four_pictures_and_a_sheet(cli, small, drawing, tmp_path):
     assert found[0]["prompt"] == "Make it red."
     sheet = read_notes(tmp_path / "out.webp")
     assert sheet["seed"] == [7, 8, 9, 10]
+    assert {each["sheet"] for each in found} == {str(tmp_path / "out.webp")}
     assert sheet["codes"] == [each["codes"] for each in found]
     with Image.open(tmp_path / "out.webp") as picture:
         assert picture.size == (2 * 16 + 8, 2 * 16 + 8)
+
+
+def test_the_sheet_is_named_last(cli, small, drawing, tmp_path):
+    ended = cli("imagine", small / "beach.jpg", *drawing, "-o", tmp_path / "out.png", "-n", "2")
+    assert ended.out.splitlines() == [str(tmp_path / name) for name in ("out-1.png", "out-2.png", "out.png")]
 
 
 def test_several_files_are_composed_or_fused(cli, small, drawing, tmp_path):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lens_plugins import load_lens
+from lens_plugins.catalog import LENSES
 
 HEADS = ["--set", "cross_dim_head=16", "--set", "latent_dim_head=16"]
 
@@ -18,7 +19,16 @@ def test_inspect_a_folder(cli, small):
     assert ended.code == 0
     assert "a lens for point_cloud of the family own" in ended.out
     assert "latents     4 x 32" in ended.out
-    assert "4 x 32  resampler.latents" in ended.out
+    assert "resampler.latents" not in ended.out
+    assert len(ended.out.splitlines()) < 10
+    assert "4 x 32  resampler.latents" in cli("lens", "inspect", small / "point_cloud", "--keys").out
+
+
+def test_list_names_every_lens(cli):
+    ended = cli("lens", "list")
+    assert [line.split()[:2] for line in ended.out.splitlines()] == [[row.id, row.modality] for row in LENSES]
+    rows = [json.loads(line) for line in cli("lens", "list", "--json").out.splitlines()]
+    assert [row["id"] for row in rows] == [row.id for row in LENSES]
 
 
 def test_inspect_as_json(cli, small):
@@ -30,7 +40,7 @@ def test_inspect_as_json(cli, small):
 
 @pytest.mark.parity
 def test_inspect_a_released_file(cli, released):
-    ended = cli("lens", "inspect", released, *HEADS)
+    ended = cli("lens", "inspect", released, *HEADS, "--keys")
     assert ended.code == 0
     assert "family eva_g14" in ended.out
     assert "module.visual.perceiver.latents" in ended.out

@@ -70,7 +70,8 @@ def test_debugging_lets_the_traceback_through(raising, monkeypatch):
         (["caption"], "Missing argument 'FILE'"),
         (["caption", "x.ply", "--fuse", "vitt"], "'--fuse'"),
         (["caption", "x.ply", "--num-beams", "0"], "'--num-beams'"),
-        (["ask", "x.ply"], "Missing argument 'FILE'"),
+        (["ask"], "Missing argument 'FILE... QUESTION'"),
+        (["ask", "x.ply"], 'The file is missing. An example: lens-plugins ask chair.ply "x.ply"'),
         (["lens", "inspect"], "Missing argument 'FILE'"),
     ],
 )

@@ -80,7 +80,7 @@ def test_files_that_cannot_be_read_are_skipped_and_counted(cli, things, literate
     (things / "broken.npy").write_bytes(b"\x93NUMPY")
     (things / "empty.jpg").write_bytes(b"")
     ended = cli("search", "a piano", things, *literate)
-    assert ended.code == 0
+    assert ended.code == 2
     assert len(rows(ended.out)) == 2
     broken, empty, count = ended.err.splitlines()
     assert broken.startswith("error: ")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import lens_plugins as lp
-from lens_plugins.pocket import WEIGHTS
+from lens_plugins.pocket.shipped import WEIGHTS
 
 SAMPLES = WEIGHTS / "samples"
 CLOUD = Path(__file__).resolve().parents[2] / "demos" / "data" / "chair.ply"

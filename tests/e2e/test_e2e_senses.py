@@ -7,8 +7,8 @@ import pytest
 from shipped import FILES, load_with_lenses
 
 import lens_plugins as lp
+from lens_plugins.bench.heldout import find_sense
 from lens_plugins.cli.main import run
-from lens_plugins.pocket.senses import senses
 from lens_plugins.splice import digest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("pocket")]
@@ -36,8 +36,7 @@ def test_a_story_of_five_senses_at_once(capsys):
 
 @pytest.mark.parametrize("modality", ["audio", "depth", "tactile", "eeg"])
 def test_held_out_cases_are_recognised_far_more_often_than_by_chance(host, modality):
-    sense = senses()[modality]
-    cases = sense.open_heldout(sense.shipped)
+    cases = find_sense(modality).cases()
     cases = [cases[i] for i in np.random.default_rng(0).permutation(len(cases))[:48]]
     labels = sorted({case.label for case in cases})
     inputs = [lp.read(case.source, modality, host.lenses[modality].config.input) for case in cases]

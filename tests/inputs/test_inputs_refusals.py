@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import lens_plugins as lp
+from lens_plugins.files import opening
 from lens_plugins.inputs import EegSettings
 
 NAN = np.full((40, 3), np.nan, np.float32)
@@ -207,6 +208,6 @@ def test_no_permission(tmp_path, monkeypatch):
     def refuse(*_, **__):  # root may read everything, so a real mode cannot be relied on
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(opening.os, "open", refuse)
     with pytest.raises(lp.LensPluginsError, match=r"a\.npy may not be read"):
         lp.read(tmp_path / "a.npy")

@@ -9,8 +9,8 @@ from lens_files import OVERRIDES, random_lens, released_state, small_config
 
 from lens_plugins import catalog, load_lens
 from lens_plugins.errors import CheckpointError, ConfigError
+from lens_plugins.files.digests import sha256_of
 from lens_plugins.lens import loading
-from lens_plugins.lens.lens import file_sha256
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ class TestFolder:
 
     def test_a_converted_file_leaves_its_digest(self, released, tmp_path):
         load(released).save_pretrained(tmp_path / "out")
-        assert load_lens(tmp_path / "out").config.source_sha256 == file_sha256(released)
+        assert load_lens(tmp_path / "out").config.source_sha256 == sha256_of(released)
 
 
 class TestPrecision:

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from lens_plugins.errors import CheckpointError
+from lens_plugins.files.digests import sha256_of
 from lens_plugins.inputs import ImageSettings, read
 from lens_plugins.splice.frozen import digest
 from lens_plugins.train.anchors import AnchorCache
-from lens_plugins.train.files import file_sha256
 from lens_plugins.train.loss import anchor_rows
 
 SETTINGS = ImageSettings(size=28)
@@ -20,7 +20,7 @@ SETTINGS = ImageSettings(size=28)
 
 @pytest.fixture
 def pictures(world):
-    return {file_sha256(path): path for path in sorted(world.parent.glob("*-0.png"))[:5]}
+    return {sha256_of(path): path for path in sorted(world.parent.glob("*-0.png"))[:5]}
 
 
 def cache(root, vit, kind="pooled", settings=SETTINGS):
@@ -57,7 +57,7 @@ def test_a_copy_is_known_and_only_the_new_is_added(tmp_path, vit, pictures, worl
     moved = shutil.copy(next(iter(pictures.values())), tmp_path / "copy.png")
     new = world.parent / "9-1.png"
     done = []
-    found, _ = store.fill({file_sha256(moved): moved, file_sha256(new): new}, advance=done.append)
+    found, _ = store.fill({sha256_of(moved): moved, sha256_of(new): new}, advance=done.append)
     assert len(found) == 2
     assert sum(done) == 1
 

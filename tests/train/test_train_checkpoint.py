@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import pytest
 import torch
 
 from lens_plugins.errors import CheckpointError
+from lens_plugins.files.writing import replacing
 from lens_plugins.train import TrainConfig
 from lens_plugins.train.checkpoint import RunState, load_state, save_state
-from lens_plugins.train.files import file_sha256, replacing
 
 
 def state() -> RunState:
@@ -49,6 +51,25 @@ def test_damaged_states_are_refused(tmp_path, content):
         load_state(path, TrainConfig(), "d")
 
 
+def test_flipped_bits_are_refused(tmp_path):
+    path = tmp_path / "c.pt"
+    save_state(path, state())
+    with zipfile.ZipFile(path) as archive:
+        member = next(info for info in archive.infolist() if info.filename.endswith("data/0"))
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(torch.ones(2).numpy().tobytes(), member.header_offset)] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(CheckpointError, match=r"not the state of a training run \(.*c\.pt cannot be read"):
+        load_state(path, TrainConfig(), "d")
+
+
+def test_a_state_of_other_values_is_refused(tmp_path):
+    for content in ([1], {"format": 1}, {"format": 1, "step": 1}, {**vars(state()), "format": 1, "more": 1}):
+        torch.save(content, tmp_path / "c.pt")
+        with pytest.raises(CheckpointError, match="is not the state of a training run"):
+            load_state(tmp_path / "c.pt", TrainConfig(), "d")
+
+
 def test_a_newer_format_says_upgrade(tmp_path):
     path = tmp_path / "c.pt"
     save_state(path, state())
@@ -56,8 +77,3 @@ def test_a_newer_format_says_upgrade(tmp_path):
     torch.save({**raw, "format": 2}, path)
     with pytest.raises(CheckpointError, match=r"format 2; this version reads up to 1\. Upgrade"):
         load_state(path, TrainConfig(), "d")
-
-
-def test_sha256_of_a_known_file(tmp_path):
-    (tmp_path / "abc").write_bytes(b"abc")
-    assert file_sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea")

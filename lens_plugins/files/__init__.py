@@ -1,0 +1,1 @@
+"""The one place that opens what others wrote: regular files only, sizes before data, one reader a format."""
