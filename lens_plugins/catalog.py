@@ -304,12 +304,14 @@ def register(row: Row, *, package: str | None = None) -> None:
         raise _clash(row, owners[_key(row)], owner)
     if _key(row) not in known:
         _registered.append((row, owner))
+        _rows_and_owners.cache_clear()
 
 
 def _collect(type_: type[R]) -> dict[str, R]:
     return _rows_and_owners(type_)[0]
 
 
+@cache
 def _rows_and_owners(type_: type[Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """All rows of a kind by name, and who brought each: ours, those of installed packages, those of this process."""
     rows = {_key(row): row for row in _ours()[type_]}
