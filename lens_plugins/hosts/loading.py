@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .._optional import require
 from ..catalog import resolve
 from ..errors import CheckpointError, ConfigError
+from ..files.tensors import read_safetensors
 from ..inputs.image import ImageSettings
 from ..splice import FrozenViT, freeze
 from .base import Host, LoadOptions
@@ -173,7 +173,7 @@ def _tensors(folder: Path, prefix: str = "") -> dict[str, Tensor]:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise CheckpointError(f"{folder} has no .safetensors file.")
-    return {prefix + name: tensor for file in files for name, tensor in load_file(file).items()}
+    return {prefix + name: tensor for file in files for name, tensor in read_safetensors(file).items()}
 
 
 def _quantization(options: LoadOptions) -> Any:

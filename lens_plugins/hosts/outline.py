@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import CheckpointError
 from .quiet import quiet
+from .source import from_pretrained_options
 
 __all__ = ["Outline", "OutlinedHost", "Weights", "read_config"]
 
@@ -67,6 +68,6 @@ def read_config(source: str | Path) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(source)
+        return AutoConfig.from_pretrained(source, **from_pretrained_options(source))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"The configuration of {source} cannot be read: {error}") from error
