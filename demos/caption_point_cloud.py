@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers.utils import logging
 
 import lens_plugins as lp
 
@@ -30,7 +29,6 @@ def draw(points: torch.Tensor) -> str:
     return "\n".join("".join(chr(0x2800 + code) for code in row) for row in letters.tolist() if any(row))
 
 
-logging.disable_progress_bar()
 file = sys.argv[1] if len(sys.argv) > 1 else str(CHAIR)
 print(draw(lp.read(file).tensor[::3]))
 

@@ -178,15 +178,15 @@ LENSES = (
             "pocket",
             f"pocket-{name}",
             "model.safetensors",
-            "Apache-2.0; data: pocket/weights/ATTRIBUTION.md",
+            f"Apache-2.0{also}; data: docs/licences.md",
             note=f"for pocket-instructblip: 64 latents of width 256{more}",
         )
-        for name, more in (
-            ("point-cloud", ""),
-            ("audio", ""),
-            ("depth", ""),
-            ("tactile", "; trained on simulated frames"),
-            ("eeg", "; trained on simulated trials"),
+        for name, also, more in (
+            ("point-cloud", "", ""),
+            ("audio", " AND CC-BY-4.0", ""),
+            ("depth", "", ""),
+            ("tactile", "", "; trained on simulated frames"),
+            ("eeg", "", "; trained on simulated trials, in the repository alone"),
         )
     ),
     LensRow("eva_g14_objaverse", "point_cloud", "eva_g14", _VIT_LENS, "eva_g14_objaverse.pt", _LICENCE),
@@ -217,7 +217,7 @@ HOSTS = (
         "pocket-instructblip",
         "instructblip",
         "pocket-instructblip",
-        "Apache-2.0; data: pocket/weights/ATTRIBUTION.md",
+        "Apache-2.0; data: docs/licences.md",
         "SmolLM2-135M-Instruct",
         note="ships with the package: 112 px, 64 patches, width 256",
     ),
@@ -225,9 +225,9 @@ HOSTS = (
         "pocket-seed-llama",
         "seed_llama",
         "pocket-seed-llama",
-        "Apache-2.0; data: pocket/weights/seed-llama/LICENCES.md",
+        "Apache-2.0; data: docs/licences.md",
         "a LLaMA of its own, 8 M parameters",
-        note="ships with the package: the same ViT, 32 codes of 1024, draws 64 px",
+        note="in the repository alone: the same ViT, 32 codes of 1024, draws 64 px",
     ),
     *(
         HostRow(f"Salesforce/instructblip-{llm}", "instructblip", f"Salesforce/instructblip-{llm}", licence, name)

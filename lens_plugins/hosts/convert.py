@@ -21,6 +21,7 @@ from ..files.tensors import read_state
 from ..keymap import KeyMap
 from .layouts import lavis, minigpt4
 from .loading import load_tokenizer
+from .quiet import quiet
 from .seed_llama.convert import from_seed
 from .source import NOTES_FILE
 
@@ -39,6 +40,7 @@ _QFORMER_TOKENIZER = "google-bert/bert-base-uncased"
 _VICUNA_V0_WORDS = 32001  # Vicuna v0 was trained with a [PAD]; v1.1 has LLaMA's own 32000
 
 
+@quiet()
 def from_lavis(
     *,
     vit: str | os.PathLike[str],
@@ -86,6 +88,7 @@ def from_lavis(
     )
 
 
+@quiet()
 def convert_lavis(
     folder: str | os.PathLike[str],
     *,
@@ -123,6 +126,7 @@ def convert_lavis(
     return Path(folder)
 
 
+@quiet()
 def from_minigpt4(
     *,
     vit: str | os.PathLike[str],
@@ -169,6 +173,7 @@ def from_minigpt4(
     return model
 
 
+@quiet()
 def convert_minigpt4(
     folder: str | os.PathLike[str],
     *,

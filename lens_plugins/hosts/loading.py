@@ -19,6 +19,7 @@ from ..files.tensors import read_safetensors
 from ..inputs.image import ImageSettings
 from ..splice import FrozenViT, freeze
 from .base import Host, LoadOptions
+from .quiet import quiet
 from .source import (
     HostNotes,
     find_source,
@@ -128,6 +129,7 @@ def load_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     return _DTYPES[name]
 
 
+@quiet()
 def load_pretrained(model_class: Any, source: str | Path, options: LoadOptions, notes: HostNotes) -> Any:
     """Load a transformers model whole or not at all, with the final norm's own epsilon.
 
@@ -188,6 +190,7 @@ def _quantization(options: LoadOptions) -> Any:
     )
 
 
+@quiet()
 def load_tokenizer(source: str | Path, *, subfolder: str = "") -> Any:
     """A tokenizer of a host, from its own files.
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from ..errors import CheckpointError
+from .quiet import quiet
 from .source import from_pretrained_options
 
 __all__ = ["Outline", "OutlinedHost", "Weights", "read_config"]
@@ -57,6 +58,7 @@ class OutlinedHost(Protocol):
         ...
 
 
+@quiet()
 def read_config(source: str | Path) -> Any:
     """transformers' configuration of a folder or hub id.
 

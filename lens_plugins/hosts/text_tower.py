@@ -20,6 +20,7 @@ from ..errors import CheckpointError, ConfigError, DoesNotFit, Unsupported
 from ..files.jsons import read_json_object
 from ..files.tensors import read_safetensors
 from ..splice import FrozenViT, freeze
+from .quiet import quiet
 
 __all__ = [
     "HEAD_FILE",
@@ -61,6 +62,7 @@ class SentenceTower:
         Unsupported: its vectors are made in another way.
     """
 
+    @quiet()
     def __init__(self, source: str | Path, device: str | torch.device = "cpu") -> None:
         from transformers import AutoModel, AutoTokenizer
 

@@ -109,7 +109,7 @@ def _read_file(path: Path) -> tuple[np.ndarray, int]:  # (S, channels) float32, 
 
 def _read_array(data: Payload, name: str) -> np.ndarray:  # -> (S, channels) float32
     if isinstance(data, (Image.Image, Path)):
-        raise InputError(f"{name} is a picture; a waveform is an array (samples,) or (samples, channels).")
+        raise InputError(f"{name} holds Image; give an array (samples,) or (samples, channels).")
     kind = str(data.dtype).removeprefix("torch.")
     samples = as_array(data, name).astype(np.float32)
     if "int" in kind:

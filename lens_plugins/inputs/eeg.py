@@ -97,7 +97,7 @@ def read(source: Payload, settings: EegSettings) -> ModalityInput:
     path = source if isinstance(source, Path) else None
     name = str(path or "The EEG recording")
     if isinstance(source, Image.Image):
-        raise InputError(f"{name} is a picture; an EEG recording is an array (channels, time).")
+        raise InputError(f"{name} holds Image; give an array (channels, time).")
     if not isinstance(source, Path):
         data = as_array(source, name)
     elif source.suffix.lower() in ARRAY_SUFFIXES:
