@@ -299,7 +299,8 @@ def register(row: Row, *, package: str | None = None) -> None:
     if not isinstance(row, (ModalityRow, HostKind, LensRow, HostRow)):
         raise ConfigError(f"A {type(row).__name__} is no row; give a ModalityRow, a HostKind, a LensRow or a HostRow.")
     owner = package or _package_of(row)
-    known, owners = _rows_and_owners(type(row))
+    kind: Any = type(row)
+    known, owners = _rows_and_owners(kind)
     if _key(row) in known and known[_key(row)] != row:
         raise _clash(row, owners[_key(row)], owner)
     if _key(row) not in known:
@@ -308,7 +309,8 @@ def register(row: Row, *, package: str | None = None) -> None:
 
 
 def _collect(type_: type[R]) -> dict[str, R]:
-    return _rows_and_owners(type_)[0]
+    kind: Any = type_  # mypy takes a frozen dataclass's class for unhashable
+    return _rows_and_owners(kind)[0]
 
 
 @cache
