@@ -85,8 +85,6 @@ def test_links_lead_somewhere(page):
     for link in links:
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page
-        if target.name == "MODEL_CARD.md":  # until the cards are here
-            continue
         if not target.exists() or (anchor and anchor not in headings(target.read_text("utf-8"))):
             broken.append(link)
     assert broken == []
@@ -118,8 +116,8 @@ def test_readme_is_short_and_names_the_versions():
     text = (ROOT / "README.md").read_text("utf-8")
     assert len(text.splitlines()) <= 150
     project = (ROOT / "pyproject.toml").read_text("utf-8")
-    for pattern in (r'^requires-python = "(.+)"', r'^    "torch(.+)"', r'^    "transformers(.+)"'):
-        (spec,) = re.findall(pattern, project, re.MULTILINE)
+    for pattern in (r'^requires-python = "(.+)"', r'^    "torch(.+?)"', r'^    "transformers(.+?)"'):
+        spec = re.findall(pattern, project, re.MULTILINE)[0]  # the first: extras may ask for more
         for number in re.findall(r"\d+(?:\.\d+)*", spec):
             assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d]|\.\d)", text), f"README does not say {spec}"
 

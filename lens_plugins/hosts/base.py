@@ -126,6 +126,9 @@ class CodeHost(Protocol):
 class Host(Embedding):
     """A frozen multimodal model and the lenses plugged into it.
 
+    Several threads may ask one host; each answer is what it would be alone. `plug`, `unplug` and `to` change the host:
+    call them while nobody asks. A model whose weights are offloaded answers one thread at a time.
+
     Args:
         model: the loaded model; nothing in it is ever changed.
         vit: its ViT.
