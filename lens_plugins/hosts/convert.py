@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import CheckpointError, ConfigError
+from ..files.opening import reason_of
 from ..files.tensors import read_state
 from ..keymap import KeyMap
 from .layouts import lavis, minigpt4
@@ -254,7 +255,7 @@ def read_language_model(folder: str | os.PathLike[str], dtype: torch.dtype) -> A
             folder, config=config, dtype=dtype, output_loading_info=True, trust_remote_code=False
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"The language model {folder} cannot be loaded: {error}") from error
+        raise CheckpointError(f"The language model {folder} cannot be loaded: {reason_of(error)}") from error
     if info["missing_keys"]:
         raise CheckpointError(f"{folder} lacks {len(info['missing_keys'])} tensors: {sorted(info['missing_keys'])}.")
     return model

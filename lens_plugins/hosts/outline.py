@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from ..errors import CheckpointError
+from ..files.opening import reason_of
 from .quiet import quiet
 from .source import from_pretrained_options
 
@@ -69,5 +70,5 @@ def read_config(source: str | Path) -> Any:
 
     try:
         return AutoConfig.from_pretrained(source, **from_pretrained_options(source))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"The configuration of {source} cannot be read: {error}") from error
+    except Exception as error:  # whatever transformers makes of a damaged file
+        raise CheckpointError(f"The configuration of {source} cannot be read: {reason_of(error)}") from error

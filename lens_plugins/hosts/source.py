@@ -6,6 +6,7 @@ An existing folder wins, then the name of a shipped host, then the hub. What loo
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from ..catalog import HostKind, find_host, folder_of, folders, host_kinds, is_hu
 from ..errors import CheckpointError, ConfigError
 from ..files.hub import fetch_optional
 from ..files.jsons import read_json_object
+from ..files.opening import local_path, reason_of
 
 if TYPE_CHECKING:
     from .base import Host
@@ -27,6 +29,7 @@ __all__ = [
     "HubId",
     "find_source",
     "from_pretrained_options",
+    "refuse_kernels",
     "kind_of",
     "kind_of_model",
     "name_of",
@@ -94,7 +97,7 @@ def find_source(source: str | os.PathLike[str], revision: str | None = None) -> 
         CheckpointError: it looks like a path, and no folder is there.
         ConfigError: a revision of what is no repository.
     """
-    path = Path(source).expanduser()
+    path = local_path(source)
     if not path.is_dir():
         row = find_host(str(source))
         path = folder_of(row.source) if row is not None and row.source in folders() else path
@@ -193,6 +196,24 @@ def from_pretrained_options(source: str | Path) -> dict[str, Any]:
 def unreachable(source: str | Path, error: Exception) -> CheckpointError:
     """The refusal of a host whose files cannot be fetched or read."""
     return CheckpointError(
-        f"The host {source} cannot be loaded: {str(error).strip()} Check the name and the network, or give a folder; "
+        f"The host {source} cannot be loaded: {reason_of(error)} Check the name and the network, or give a folder; "
         "pocket-instructblip needs neither."
     )
+
+
+def refuse_kernels(source: str | Path) -> None:
+    """Refuse a host whose config.json names kernels of a hub repository for its attention: they are code.
+
+    Raises:
+        CheckpointError: names the repository.
+    """
+    waiting: list[Any] = [read_host_json(source, "config.json") or {}]
+    while waiting:
+        for name, value in waiting.pop().items():
+            if isinstance(value, Mapping):
+                waiting.append(value)
+            elif name.endswith("_implementation") and isinstance(value, str) and "/" in value:
+                raise CheckpointError(
+                    f"{source} asks in its config.json for {name} {value!r}, which is code of a hub repository and is "
+                    "not run; take that line out."
+                )

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ..catalog import folder_of, is_hub_id
 from ..errors import CheckpointError, ConfigError, DoesNotFit, Unsupported
 from ..files.jsons import read_json_object
+from ..files.opening import local_path, reason_of
 from ..files.tensors import read_safetensors
 from ..splice import FrozenViT, freeze
 from .quiet import quiet
@@ -74,7 +75,7 @@ class SentenceTower:
             self._first = _pools_first(source)
             self.encode(["a"])
         except _NO_ENCODER as error:
-            raise CheckpointError(f"{source} does not load as a sentence encoder: {error}") from error
+            raise CheckpointError(f"{source} does not load as a sentence encoder: {reason_of(error)}") from error
 
     @torch.no_grad()
     def encode(self, texts: list[str]) -> Tensor:
@@ -122,7 +123,7 @@ def load_text_tower(spec: str | os.PathLike[str], device: str | torch.device = "
 
 def _place(spec: str | os.PathLike[str]) -> str | Path:
     """The folder, or the hub id."""
-    path = Path(spec).expanduser()
+    path = local_path(spec)
     if path.is_dir():
         return path
     if isinstance(spec, os.PathLike) or path.exists() or not is_hub_id(spec):
