@@ -39,7 +39,7 @@ def test_an_unreachable_hub_id_is_one_clear_error():
 def test_a_shipped_name_is_a_folder_of_the_package(monkeypatch, host_folder, tmp_path):
     shutil.copytree(host_folder("blip2-t5"), tmp_path / "weights")
     row = catalog.HostRow("pocket-test", "blip2", "weights", "Apache-2.0", "T5")
-    monkeypatch.setattr(catalog, "HOSTS", (row,))
+    monkeypatch.setattr(source_module, "find_host", lambda id_: row)
     monkeypatch.setattr(source_module, "folders", lambda: {"weights": None})
     monkeypatch.setattr(source_module, "folder_of", lambda name: tmp_path / name)
     assert isinstance(load_host("pocket-test"), Blip2Host)
