@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,7 +12,15 @@ from typing_extensions import Self
 
 from .errors import ConfigError
 
-__all__ = ["FrozenConfig"]
+__all__ = ["FrozenConfig", "trait"]
+
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {  # by annotation: what a value may be, and the noun for it
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a finite number"),
+    "str": ((str,), "a word"),
+    "bool": ((bool,), "true or false"),
+    "tuple": ((tuple,), "a list"),
+}
 
 
 @dataclass(frozen=True)
@@ -23,17 +32,23 @@ class FrozenConfig:
         """Build from plain values (lists become tuples).
 
         Raises:
-            ConfigError: an unknown or missing field, or a value that the class's own check refuses.
+            ConfigError: an unknown or missing field, a value of another kind, or one that the class's own check
+                refuses.
         """
-        known = {f.name for f in fields(cls)}
-        for name in sorted(raw.keys() - known):
-            near = get_close_matches(name, known, n=1)
+        if not isinstance(raw, Mapping):
+            raise ConfigError(f"{cls.__name__} is built from named values, not from {raw!r}.")
+        known = {f.name: f for f in fields(cls)}
+        for name in sorted(raw.keys() - known.keys(), key=str):
+            near = get_close_matches(str(name), known, n=1)
             raise ConfigError(
                 f"{cls.__name__} has no field {name!r}"
                 + (f"; did you mean {near[0]!r}?" if near else f". It has: {', '.join(sorted(known))}.")
             )
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
+        for name, value in values.items():
+            cls._check_kind(known[name], value)
         try:
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+            return cls(**values)
         except TypeError as error:
             raise ConfigError(f"{cls.__name__} cannot be built: {error}") from error
 
@@ -45,3 +60,36 @@ class FrozenConfig:
         """Refuse a value; `sentence` names the field, its value and what would be right."""
         if not holds:
             raise ConfigError(f"{type(self).__name__}: {sentence}")
+
+    def _check_kinds(self) -> None:
+        """Refuse a word where a number belongs, for classes that are built by hand as well as from files."""
+        for field in fields(self):
+            self._check_kind(field, getattr(self, field.name))
+
+    @classmethod
+    def _check_kind(cls, field: Field[Any], value: Any) -> None:
+        """Compare one value with its annotation; annotations beside those of `_KINDS` are not compared."""
+        text = field.type.__name__ if isinstance(field.type, type) else str(field.type)
+        kind, _, rest = text.partition(" | ")
+        kind = kind.partition("[")[0]
+        if kind not in _KINDS or (value is None and rest == "None"):
+            return
+        types, noun = _KINDS[kind]
+        fits = isinstance(value, types) and isinstance(value, bool) == (kind == "bool")
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not fits or any(isinstance(n, float) and not math.isfinite(n) for n in numbers):
+            raise ConfigError(f"{cls.__name__}: {field.name} is {value!r}; it must be {noun}.")
+
+
+def trait(owner: Any, name: str, base: type) -> Any:
+    """What a class or an object says of itself under `name`, or what `base` says for those that say nothing.
+
+    Packages of others may bring configurations and embeddings that do not derive from our bases. What such a class
+    leaves out behaves as if it were inherited: functions are bound to it, properties are read from it.
+    """
+    if hasattr(owner, name):
+        return getattr(owner, name)
+    default = next(vars(cls)[name] for cls in base.__mro__ if name in vars(cls))
+    if not hasattr(default, "__get__"):
+        return default
+    return default.__get__(None, owner) if isinstance(owner, type) else default.__get__(owner, type(owner))

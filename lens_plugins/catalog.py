@@ -1,18 +1,20 @@
 """What there is: one row per modality, per released or shipped lens, per host. Data and look-ups, no heavy imports.
 
-Rows are completed by the entry points ``lens_plugins.modalities`` and ``lens_plugins.hosts``: each names a
-`ModalityRow` or a `HostKind` object. Two rows of one name are an error that names both packages.
+Rows are completed in two ways: by the entry points ``lens_plugins.modalities`` and ``lens_plugins.hosts``, each of
+which names a `ModalityRow` or a `HostKind` object, and by `register` in a running process. Two rows of one name are an
+error that names both packages. The entry points ``lens_plugins.folders`` name functions that find, fetch or check the
+folder of a model, by the model's name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
 
 from .errors import ConfigError
 
@@ -20,18 +22,21 @@ __all__ = [
     "HOSTS",
     "HostKind",
     "HostRow",
-    "LANGUAGE_MODELS",
     "LENSES",
     "LensRow",
     "ModalityRow",
-    "TEXT_TOWERS",
     "find_host",
     "find_lens",
     "find_modality",
+    "folder_of",
+    "folders",
     "host_kinds",
+    "hosts",
     "is_hub_id",
+    "lenses",
     "modalities",
     "modality_of_suffix",
+    "register",
     "resolve",
 ]
 
@@ -48,6 +53,7 @@ class ModalityRow:
     settings: str  # "module:class", the frozen dataclass of its preprocessing
     embedding: str | None  # "module:class" of its tokenizer; None: the host's own patch embedding reads it
     ndim: int  # of one input's tensor, without batch and clips: 3 for (C, H, W), 2 for (P, 3)
+    augment: str | None = None  # "module:class", how training varies a batch, as `train.augment.Augment`; None: not
     preview: str | None = None  # "module:function" (tensor) -> PIL picture; None: by the number of dimensions
 
 
@@ -58,7 +64,7 @@ class LensRow:
     id: str
     modality: str
     family: str  # "eva_g14", "clip_l14", "clip_bigg14" or "pocket"
-    source: str  # hub repository, or a folder inside the package
+    source: str  # hub repository, or the name of one of `folders`
     file: str  # file inside it
     licence: str
     sha256: str | None = None  # None: not published, so not checked
@@ -72,7 +78,7 @@ class HostRow:
 
     id: str
     kind: str  # name of a HostKind
-    source: str
+    source: str  # hub repository, or the name of one of `folders`
     licence: str
     language_model: str
     note: str = ""
@@ -87,7 +93,7 @@ class HostKind:
     model_types: tuple[str, ...]  # `model_type` in config.json that this kind loads
 
 
-_INPUTS, _EMBED = "lens_plugins.inputs", "lens_plugins.lens.embeddings"
+_INPUTS, _EMBED, _AUGMENT = "lens_plugins.inputs", "lens_plugins.lens.embeddings", "lens_plugins.train.augment"
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 _MODALITIES = (
@@ -110,6 +116,7 @@ _MODALITIES = (
         f"{_INPUTS}.point_cloud:PointCloudSettings",
         f"{_EMBED}.point_cloud:PointEmbedding",
         2,
+        f"{_AUGMENT}:PointCloudAugment",
         preview=f"{_INPUTS}.preview:cloud",
     ),
     ModalityRow(
@@ -121,6 +128,7 @@ _MODALITIES = (
         f"{_INPUTS}.depth:DepthSettings",
         f"{_EMBED}.depth:DepthEmbedding",
         3,
+        f"{_AUGMENT}:DepthAugment",
     ),
     ModalityRow(
         "audio",
@@ -131,6 +139,7 @@ _MODALITIES = (
         f"{_INPUTS}.audio:AudioSettings",
         f"{_EMBED}.spectrogram:SpectrogramEmbedding",
         2,
+        f"{_AUGMENT}:AudioAugment",
     ),
     ModalityRow(
         "tactile",
@@ -141,6 +150,7 @@ _MODALITIES = (
         f"{_INPUTS}.tactile:TactileSettings",
         f"{_EMBED}.patch:PatchEmbedding",
         3,
+        f"{_AUGMENT}:TactileAugment",
     ),
     ModalityRow(
         "eeg",
@@ -151,6 +161,7 @@ _MODALITIES = (
         f"{_INPUTS}.eeg:EegSettings",
         f"{_EMBED}.eeg:EegEmbedding",
         2,
+        f"{_AUGMENT}:EegAugment",
         preview=f"{_INPUTS}.preview:traces",
     ),
 )
@@ -165,7 +176,7 @@ LENSES = (
             f"pocket-{name}",
             name.replace("-", "_"),
             "pocket",
-            f"pocket/weights/lens-{name}",
+            f"pocket-{name}",
             "model.safetensors",
             "Apache-2.0; data: pocket/weights/ATTRIBUTION.md",
             note=f"for pocket-instructblip: 64 latents of width 256{more}",
@@ -205,7 +216,7 @@ HOSTS = (
     HostRow(
         "pocket-instructblip",
         "instructblip",
-        "pocket/weights/instructblip",
+        "pocket-instructblip",
         "Apache-2.0; data: pocket/weights/ATTRIBUTION.md",
         "SmolLM2-135M-Instruct",
         note="ships with the package: 112 px, 64 patches, width 256",
@@ -213,7 +224,7 @@ HOSTS = (
     HostRow(
         "pocket-seed-llama",
         "seed_llama",
-        "pocket/weights/seed-llama",
+        "pocket-seed-llama",
         "Apache-2.0; data: pocket/weights/seed-llama/LICENCES.md",
         "a LLaMA of its own, 8 M parameters",
         note="ships with the package: the same ViT, 32 codes of 1024, draws 64 px",
@@ -236,6 +247,14 @@ HOSTS = (
             ("flan-t5-xxl", "FLAN-T5-XXL"),
         )
     ),
+    HostRow(
+        "Vision-CAIR/MiniGPT-4",
+        "minigpt4",
+        "Vision-CAIR/MiniGPT-4",
+        "BSD-3-Clause; Vicuna and LLaMA have their own",
+        "Vicuna v0 7B, 13B",
+        note="holds the projection alone: lens_plugins.hosts.convert.convert_minigpt4 makes a host of it",
+    ),
     *(
         HostRow(
             f"AILab-CVC/seed-llama-{size}-{stage}", "seed_llama", f"AILab-CVC/seed-llama-{size}-{stage}", licence, llm
@@ -248,53 +267,153 @@ HOSTS = (
     ),
 )
 
-LANGUAGE_MODELS = {"smollm2-135m-instruct": "lens_plugins.pocket.language_model:folder"}
-"""Language models that a shipped host's `lens_plugins.json` may name: "module:function" () -> folder."""
-
-TEXT_TOWERS = {"all-minilm-l6-v2": "lens_plugins.pocket.text_encoder:folder"}
-"""Sentence encoders that it may name, in the same way."""
-
 _KINDS = (
     HostKind("instructblip", "lens_plugins.hosts.instructblip:InstructBlipHost", ("instructblip",)),
     HostKind("blip2", "lens_plugins.hosts.instructblip:Blip2Host", ("blip-2",)),
+    HostKind("instructblipvideo", "lens_plugins.hosts.instructblip:InstructBlipVideoHost", ("instructblipvideo",)),
+    HostKind("minigpt4", "lens_plugins.hosts.minigpt4:MiniGPT4Host", ()),  # a BLIP-2 to transformers, told by a note
     HostKind("lavis", "lens_plugins.hosts.lavis:LavisHost", ()),  # LAVIS's loaded models are told by their attributes
     HostKind("lavis-qformer", "lens_plugins.hosts.lavis:LavisQFormerHost", ()),
     HostKind("seed_llama", "lens_plugins.hosts.seed_llama.host:SeedLlamaHost", ("llama",)),
 )
 
-Row = TypeVar("Row", ModalityRow, HostKind)
+Row: TypeAlias = "ModalityRow | HostKind | LensRow | HostRow"
+R = TypeVar("R", ModalityRow, HostKind, LensRow, HostRow)
+
+_OURS = "lens-plugins"
+_registered: list[tuple[Row, str]] = []  # rows of this process, and who brought each
 
 
-def _with_entry_points(own: Iterable[Row], group: str, type_: type[Row]) -> dict[str, Row]:
-    rows: dict[str, Row] = {row.name: row for row in own}
-    owner = dict.fromkeys(rows, "lens-plugins")
-    point: EntryPoint
+def register(row: Row, *, package: str | None = None) -> None:
+    """Add a row for the rest of this process, as a package adds one by an entry point.
+
+    The same row may be registered again, as when a notebook's cell runs twice.
+
+    Args:
+        row: a `ModalityRow`, `HostKind`, `LensRow` or `HostRow`.
+        package: who brings it, for messages; by default the package of the reader or host that it names.
+
+    Raises:
+        ConfigError: it is no row, or there is another one of that name; names both packages.
+    """
+    if not isinstance(row, (ModalityRow, HostKind, LensRow, HostRow)):
+        raise ConfigError(f"A {type(row).__name__} is no row; give a ModalityRow, a HostKind, a LensRow or a HostRow.")
+    owner = package or _package_of(row)
+    known, owners = _rows_and_owners(type(row))
+    if _key(row) in known and known[_key(row)] != row:
+        raise _clash(row, owners[_key(row)], owner)
+    if _key(row) not in known:
+        _registered.append((row, owner))
+
+
+def _collect(type_: type[R]) -> dict[str, R]:
+    return _rows_and_owners(type_)[0]
+
+
+def _rows_and_owners(type_: type[Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """All rows of a kind by name, and who brought each: ours, those of installed packages, those of this process."""
+    rows = {_key(row): row for row in _ours()[type_]}
+    owners = dict.fromkeys(rows, _OURS)
+    here = [(row, owner) for row, owner in _registered if isinstance(row, type_)]
+    installed = [found for group, kind in _GROUPS.items() if kind is type_ for found in _from_entry_points(group)]
+    for row, owner in [*installed, *here]:
+        name = _key(row)
+        if name in rows:
+            raise _clash(row, owners[name], owner)
+        rows[name], owners[name] = row, owner
+    return rows, owners
+
+
+@cache
+def _from_entry_points(group: str) -> list[tuple[Any, str]]:
+    """Rows of installed packages, each with the package that brings it."""
+    found = []
     for point in entry_points(group=group):
         package = point.dist.name if point.dist else point.value
-        row = point.load()
-        if not isinstance(row, type_):
+        try:
+            row = point.load()
+        except (ImportError, AttributeError) as error:
             raise ConfigError(
-                f"The entry point {point.name!r} of {package} in {group!r} must name a {type_.__name__}, "
+                f"The entry point {point.name!r} of {package} in {group!r} cannot be loaded: {error}. "
+                f"Mend or uninstall {package}."
+            ) from error
+        if not isinstance(row, _GROUPS[group]):
+            raise ConfigError(
+                f"The entry point {point.name!r} of {package} in {group!r} must name a {_GROUPS[group].__name__}, "
                 f"but {point.value} is a {type(row).__name__}."
             )
-        if row.name in rows:
-            raise ConfigError(
-                f"Two packages bring {group.rpartition('.')[2]} {row.name!r}: {owner[row.name]} and {package}."
-            )
-        rows[row.name], owner[row.name] = row, package
-    return rows
+        found.append((row, package))
+    return found
 
 
-@cache
+def _key(row: Row) -> str:
+    return row.name if isinstance(row, (ModalityRow, HostKind)) else row.id
+
+
+def _package_of(row: Row) -> str:
+    """The package whose code a row names; rows of weights name none."""
+    dotted = row.reader if isinstance(row, ModalityRow) else row.host if isinstance(row, HostKind) else "this process"
+    return dotted.partition(":")[0].partition(".")[0]
+
+
+def _clash(row: Row, first: str, second: str) -> ConfigError:
+    return ConfigError(f"Two packages bring {_NOUNS[type(row)]} {_key(row)!r}: {first} and {second}.")
+
+
+def _ours() -> dict[type[Any], tuple[Any, ...]]:
+    return {ModalityRow: _MODALITIES, HostKind: _KINDS, LensRow: LENSES, HostRow: HOSTS}
+
+
+_GROUPS: dict[str, type[Any]] = {"lens_plugins.modalities": ModalityRow, "lens_plugins.hosts": HostKind}
+_NOUNS: dict[type[Any], str] = {ModalityRow: "modalities", HostKind: "hosts", LensRow: "lenses", HostRow: "hosts"}
+
+
 def modalities() -> dict[str, ModalityRow]:
-    """All modalities by name: ours and those of installed packages."""
-    return _with_entry_points(_MODALITIES, "lens_plugins.modalities", ModalityRow)
+    """All modalities by name."""
+    return _collect(ModalityRow)
+
+
+def host_kinds() -> dict[str, HostKind]:
+    """All kinds of host by name."""
+    return _collect(HostKind)
+
+
+def lenses() -> dict[str, LensRow]:
+    """All released and shipped lenses by id."""
+    return _collect(LensRow)
+
+
+def hosts() -> dict[str, HostRow]:
+    """All known and shipped hosts by id."""
+    return _collect(HostRow)
 
 
 @cache
-def host_kinds() -> dict[str, HostKind]:
-    """All kinds of host by name: ours and those of installed packages."""
-    return _with_entry_points(_KINDS, "lens_plugins.hosts", HostKind)
+def folders() -> dict[str, EntryPoint]:
+    """Models whose folder a function of ours or of another package gives, by name; nothing is imported.
+
+    Raises:
+        ConfigError: two packages bring one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in sorted(entry_points(group="lens_plugins.folders"), key=lambda point: point.name):
+        if point.name in found:
+            owners = (each.dist.name if each.dist else each.value for each in (found[point.name], point))
+            raise ConfigError(f"Two packages bring a folder {point.name!r}: {' and '.join(owners)}.")
+        found[point.name] = point
+    return found
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a model: fetched on first use, or found and checked.
+
+    Raises:
+        ConfigError: there is none of that name.
+        LensPluginsError: it is absent and cannot be fetched, or damaged.
+    """
+    if name not in folders():
+        raise ConfigError(f"There is no model folder {name!r}; known: {', '.join(folders())}.")
+    return Path(folders()[name].load()())
 
 
 def find_modality(name: str) -> ModalityRow:
@@ -322,12 +441,12 @@ def modality_of_suffix(suffix: str) -> str | None:
 
 def find_lens(id_: str) -> LensRow | None:
     """The row of a released or shipped lens, or None."""
-    return next((row for row in LENSES if row.id == id_), None)
+    return lenses().get(id_)
 
 
 def find_host(id_: str) -> HostRow | None:
     """The row of a known or shipped host, or None."""
-    return next((row for row in HOSTS if row.id == id_), None)
+    return hosts().get(id_)
 
 
 def is_hub_id(name: str) -> bool:
@@ -336,6 +455,13 @@ def is_hub_id(name: str) -> bool:
 
 
 def resolve(dotted: str) -> Any:
-    """Import the object behind ``"package.module:name"``."""
+    """Import the object behind ``"package.module:name"``.
+
+    Raises:
+        ConfigError: there is no such module, or nothing of that name in it.
+    """
     module, _, name = dotted.partition(":")
-    return getattr(import_module(module), name)
+    try:
+        return getattr(import_module(module), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(f"A row of the catalogue names {dotted!r}, which cannot be imported: {error}.") from error

@@ -140,17 +140,18 @@ class KeyMap:
 
     def inverse(self) -> KeyMap:
         """The table back: rows that lead nowhere are left out."""
-        return KeyMap(
-            Convert(row.targets, row.sources, row.operation.inverse)
-            if isinstance(row, Convert)
-            else Rename(row.target, row.source)
-            for row in self.rows
-            if _targets(row)
-        )
+        back: list[Row] = []
+        for row in self.rows:
+            if isinstance(row, Convert):
+                back.append(Convert(row.targets, row.sources, row.operation.inverse))
+            elif row.target is not None:
+                back.append(Rename(row.target, row.source))
+        return KeyMap(back)
 
     def row_of(self, key: str) -> Row | None:
         """The row that a key falls under."""
-        return self._find(key)[1]
+        found = self._find(key)
+        return None if found is None else found[1]
 
     def match(
         self, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor] | Iterable[str] | None = None
@@ -198,22 +199,24 @@ class KeyMap:
         ignored: list[str] = []
         unexpected: list[str] = []
         for key in keys:
-            pattern, row, bindings = self._find(key)
-            if pattern is None:
+            match = self._find(key)
+            if match is None:
                 unexpected.append(key)
-            elif not _targets(row):
+                continue
+            pattern, row, bindings = match
+            if not _targets(row):
                 ignored.append(key)
             else:
                 place = found.setdefault((row, tuple(sorted(bindings.items()))), [None] * len(_sources(row)))
                 place[_sources(row).index(pattern.text)] = key
         return found, ignored, unexpected
 
-    def _find(self, key: str) -> tuple[_Pattern, Row, Bindings] | tuple[None, None, None]:
+    def _find(self, key: str) -> tuple[_Pattern, Row, Bindings] | None:
         for pattern, row in self._patterns:
             bindings = pattern.match(key)
             if bindings is not None:
                 return pattern, row, bindings
-        return None, None, None
+        return None
 
     @staticmethod
     def _apply(tensors: Mapping[str, Tensor], found: _Found) -> tuple[dict[str, Tensor], list[str]]:
@@ -226,7 +229,7 @@ class KeyMap:
             incomplete += absent
             if absent:
                 continue
-            values = [tensors[key] for key in keys]
+            values: Sequence[Tensor] = [tensors[key] for key in keys if key is not None]
             if isinstance(row, Convert):
                 values = row.operation.forward(values)
             result.update((_fill(text, bindings), value) for text, value in zip(_targets(row), values))
@@ -234,8 +237,11 @@ class KeyMap:
 
     def _names(self, key: str) -> list[str]:
         """What a key is called on the other side, or itself where no row knows it."""
-        _, row, bindings = self._find(key)
-        return [key] if row is None else [_fill(text, bindings) for text in _targets(row)]
+        found = self._find(key)
+        if found is None:
+            return [key]
+        _, row, bindings = found
+        return [_fill(text, bindings) for text in _targets(row)]
 
     def _check(self) -> None:
         for (a, _), (b, _) in combinations(self._patterns, 2):
@@ -294,10 +300,11 @@ class _Pattern:
 
 
 def _segment_expression(segment: str, seen: set[str]) -> str:
-    number, name = _NUMBER.fullmatch(segment), _NAME.fullmatch(segment)
-    if not number and not name:
+    number = _NUMBER.fullmatch(segment)
+    found = number or _NAME.fullmatch(segment)
+    if found is None:
         return re.escape(segment)
-    variable = (number or name)[1]
+    variable = found[1]
     if variable in seen:
         return f"(?P={variable})"
     seen.add(variable)

@@ -45,6 +45,7 @@ def save_host(model, qformer_tokenizer, folder: Path) -> str:
         folder / "lens_plugins.json",
         {
             "format": 1,
+            "name": "pocket-instructblip",
             "kind": "instructblip",
             "language_model_source": "smollm2-135m-instruct",
             "default_prompt": DEFAULT_PROMPT,

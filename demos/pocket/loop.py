@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lens_plugins.train.muon import muon_beside
+from lens_plugins.train.optimizers import muon_beside
 
 __all__ = ["Stage", "run"]
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -103,7 +104,7 @@ def run(
 
 def _compare(name: str, host: Host, requests: list[Request], repeats: int, new_tokens: int) -> Pair:
     """Answers one by one beside answers in one batch."""
-    options = {"num_beams": 1, "max_new_tokens": new_tokens, "min_new_tokens": new_tokens}
+    options: dict[str, Any] = {"num_beams": 1, "max_new_tokens": new_tokens, "min_new_tokens": new_tokens}
 
     def apart() -> list[Reply]:
         return [host.generate(request.inputs, request.prompt, **options) for request in requests]
@@ -114,11 +115,13 @@ def _compare(name: str, host: Host, requests: list[Request], repeats: int, new_t
 def _reuse(host: Host, requests: list[Request], repeats: int) -> Pair:
     """The ViT's part alone: the features of one input for every question, and once for all."""
 
+    inputs = [request.sources[0] for request in requests]
+
     def apart() -> list[bytes]:
-        return [_bytes(host.embed(request.inputs, "vision")) for request in requests]
+        return [_bytes(host.embed(one, "vision")) for one in inputs]
 
     def together() -> list[bytes]:
-        return [_bytes(row[None]) for row in host.embed([request.inputs for request in requests], "vision")]
+        return [_bytes(row[None]) for row in host.embed(inputs, "vision")]
 
     return _in_turn("its features alone", apart, together, repeats)
 
@@ -129,8 +132,8 @@ def _bytes(row: torch.Tensor) -> bytes:
 
 def _in_turn(name: str, apart: Callable[[], list], together: Callable[[], list], repeats: int) -> Pair:
     same = apart() == together()
-    rounds = [(_time(apart), _time(together)) for _ in range(repeats)]
-    return Pair(name, *(statistics.median(times) for times in zip(*rounds)), same)
+    apart_s, together_s = zip(*((_time(apart), _time(together)) for _ in range(repeats)))
+    return Pair(name, statistics.median(apart_s), statistics.median(together_s), same)
 
 
 def _time(call: Callable[[], object]) -> float:

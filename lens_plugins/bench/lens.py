@@ -14,9 +14,10 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from ..lens.embeddings.point_cloud import PointConfig, PointEmbedding
 from ..lens.geometry import nearest_neighbors, spread_centers
-from ..lens.perceiver import Attention, Perceiver, PerceiverConfig
+from ..lens.perceiver import Attention, LatentBlock, Perceiver, PerceiverConfig, PerceiverLayer
 
 __all__ = ["Comparison", "compare", "hardware", "measure_points", "measure_resampler", "run"]
 
@@ -228,18 +229,18 @@ class PlainPointEmbedding(nn.Module):
 def _copy(ours: tuple[nn.Module, ...], plain: nn.Sequential) -> None:
     before, norm, after = ours
     for linear, conv in ((before, plain[0]), (after, plain[3])):
-        conv.weight.copy_(linear.weight[..., None])
-        conv.bias.copy_(linear.bias)
+        state = linear.state_dict()
+        conv.load_state_dict({"weight": state["weight"][..., None], "bias": state["bias"]})
     for theirs, own in (("weight", "weight"), ("bias", "bias"), ("running_mean", "mean"), ("running_var", "var")):
         getattr(plain[1], theirs).copy_(getattr(norm, own))
 
 
 def _plain_resampler(perceiver: Perceiver, context: Tensor) -> Tensor:  # (B, M, C) -> (B, N, D)
     x = perceiver.latents.expand(len(context), -1, -1)
-    for layer in perceiver.layers:
+    for layer in cast(Iterable[PerceiverLayer], perceiver.layers):
         x = x + _plain_attention(layer.cross, x, context)
         x = x + layer.mlp(x)
-        for block in layer.latent:
+        for block in cast(Iterable[LatentBlock], layer.latent):
             x = x + _plain_attention(block.attention, x)
             x = x + block.mlp(x)
     return x
@@ -247,13 +248,17 @@ def _plain_resampler(perceiver: Perceiver, context: Tensor) -> Tensor:  # (B, M,
 
 def _plain_attention(attention: Attention, x: Tensor, context: Tensor | None = None) -> Tensor:
     x = attention.norm(x)
-    context = x if context is None else attention.norm_context(context)
+    if context is None or attention.norm_context is None:
+        context = x
+    else:
+        context = attention.norm_context(context)
     key, value = attention.key_value(context).chunk(2, -1)
     query, key, value = (
         t.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for t in (attention.query(x), key, value)
     )
     weights = F.softmax(query @ key.transpose(2, 3) * query.shape[-1] ** -0.5, -1)  # (B, heads, N, M)
-    return attention.out((weights @ value).transpose(1, 2).flatten(2))
+    out: Tensor = attention.out((weights @ value).transpose(1, 2).flatten(2))
+    return out
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ the host cannot name from a picture, no lens can make it name. Beside each figur
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -123,9 +124,8 @@ def _score(host: Host, name: str, cases: Sequence[Case], note: Note, prompt: str
 
 
 def _turned(cloud: Tensor, degrees: float) -> Tensor:
-    angle = torch.deg2rad(torch.tensor(degrees))
-    rows = [[angle.cos(), 0, angle.sin()], [0, 1, 0], [-angle.sin(), 0, angle.cos()]]
-    return cloud @ torch.tensor([[float(v) for v in row] for row in rows]).T
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return cloud @ torch.tensor([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]]).T
 
 
 def _z_up(cloud: Tensor) -> Tensor:
@@ -168,8 +168,7 @@ class _Blank(Lens):
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, ...) -> (B, N, D)
-        latents: Tensor = self.resampler.latents
-        return latents.expand(len(x), -1, -1)
+        return self.resampler.get_parameter("latents").expand(len(x), -1, -1)
 
 
 # ---- the other senses

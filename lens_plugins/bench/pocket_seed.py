@@ -26,6 +26,7 @@ from ..hosts.loading import load_host
 from ..hosts.messages import Request
 from ..hosts.seed_llama.host import SeedLlamaHost
 from ..inputs import ModalityInput, read
+from ..inputs.audio import AudioSettings
 from ..lens.loading import load_lens
 from .drawings import FEW, Found, Row, SecondJudge, draw_grid, pixels
 from .heldout import SENSES, HeldOut, open_objects
@@ -106,7 +107,9 @@ def run(
 def _given(host: SeedLlamaHost, modality: str, source: Any) -> ModalityInput:
     """An input as the plugged lens reads it; of a recording one clip, since each would be another picture."""
     settings = host.lenses[modality].config.input
-    return read(source, modality, replace(settings, clips=1) if modality == "audio" else settings)
+    if isinstance(settings, AudioSettings):
+        settings = replace(settings, clips=1)
+    return read(source, modality, settings)
 
 
 def imagine(host: SeedLlamaHost, inputs: Sequence[Sequence[Any]], prompt: str | None = None) -> list[Image.Image]:
@@ -299,20 +302,8 @@ def _table(head: Sequence[str], rows: Sequence[Share]) -> list[str]:
     """Markdown, with as many columns as the head has."""
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for row in rows:
-        values = (
-            f"{row.right:.0%}",
-            *(
-                "-" if v is None else form(v)
-                for v, form in ((row.kept, _share), (row.likeness, _two), (row.found, str))
-            ),
-        )
-        lines.append(f"| {' | '.join((row.name, *values[: len(head) - 1]))} |")
+        kept = "-" if row.kept is None else f"{row.kept:.0%}"
+        likeness = "-" if row.likeness is None else f"{row.likeness:.2f}"
+        values = (row.name, f"{row.right:.0%}", kept, likeness, str(row.found or "-"))
+        lines.append(f"| {' | '.join(values[: len(head)])} |")
     return lines
-
-
-def _share(value: float) -> str:
-    return f"{value:.0%}"
-
-
-def _two(value: float) -> str:
-    return f"{value:.2f}"

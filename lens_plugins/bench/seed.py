@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -17,6 +18,7 @@ from ..errors import Unsupported
 from ..hosts.loading import load_host
 from ..hosts.seed_llama.constrain import WholePictures
 from ..hosts.seed_llama.host import SeedLlamaHost
+from ..hosts.seed_llama.tokenizer import SeedTokenizer
 from ..inputs import ModalityInput
 from .lens import hardware
 
@@ -71,7 +73,7 @@ def stages(host: SeedLlamaHost, repeats: int) -> list[Stage]:
     picture = ModalityInput("image", pixels, None)
     codes = host.encode_codes(picture)
     text = host.style.render(host.vocabulary.text(codes[0]) + host.prompt_of(None, 1))
-    tokenizer, drawing = host.model.tokenizer, host.drawing
+    tokenizer, drawing = cast(SeedTokenizer, host.model.tokenizer), host.drawing
     steps = "steps" if drawing.candidates == 1 else f"steps of {drawing.candidates} candidates and the choice"
 
     def write() -> object:

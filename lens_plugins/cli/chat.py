@@ -58,7 +58,7 @@ def chat(
       lens-plugins chat chair.ply --host AILab-CVC/seed-llama-8b-sft -o drawn.png
     """
     session, options, target = Session(host, reading), generation.given(), _target(output)
-    inputs = [session.read(file) for file in files or ()]  # a broken file is found before the host is loaded
+    inputs = session.read_all(files or ())  # a broken file is found before the host is loaded
     if hasattr(session.host, "chat"):
         quieten_diffusers()
         talk: _Talk = _Conversation(session, fuse, options, target=target)
@@ -95,7 +95,7 @@ def _obey(talk: _Talk, line: str) -> None:
     elif command not in ("/look", "/add"):
         raise InputError(f"There is no command {command}; /help lists them.")
     elif files:
-        inputs = [talk.session.read(file) for file in files]  # where one cannot be read nothing changes
+        inputs = talk.session.read_all(files)  # where one cannot be read nothing changes
         talk.see(inputs) if command == "/look" else talk.add(inputs)
 
 
@@ -176,17 +176,17 @@ class _Conversation(_Talk):
         if reply.text or not reply.images:
             typer.echo(reply.text)
         if self.target is not None:
-            self._save(reply, question)
+            self._save(self.target, reply, question)
         elif reply.images:
             typer.echo(f"pictures drawn: {len(reply.images)}; --output PICTURE saves them", err=True)
 
-    def _save(self, reply: SeedReply, question: str) -> None:
+    def _save(self, target: Path, reply: SeedReply, question: str) -> None:
         from .. import __version__
         from ..hosts.seed_llama.images import numbered, save_pictures
 
         common = {"software": f"lens-plugins {__version__}", "host": self.session.name, "prompt": question}
         for picture, codes in zip(reply.images, reply.codes.tolist()):
             self.drawn += 1
-            path = numbered(self.target, self.drawn)
+            path = numbered(target, self.drawn)
             save_pictures({path: (picture, {**common, "seed": reply.seed, "codes": codes})})
             typer.echo(path)

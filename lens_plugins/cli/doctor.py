@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .. import __version__
-from ..catalog import HOSTS, LANGUAGE_MODELS, LENSES, TEXT_TOWERS, resolve
-from ..errors import ConfigError
+from ..catalog import folder_of
+from ..errors import ConfigError, LensPluginsError
 from .options import Json
 from .output import one_line, print_json, progress
 
@@ -25,6 +24,8 @@ __all__ = ["Finding", "doctor", "examine"]
 _NEEDED = ("torch", "transformers", "accelerate", "safetensors", "huggingface_hub", "numpy", "pillow", "trimesh")
 _OPTIONAL = {"torchvision": "timm", "timm": "timm", "bitsandbytes": "quant", "diffusers": "seed", "matplotlib": "train"}
 """Package and the extra that brings it."""
+_FETCHED = {"smollm2-135m-instruct": "language model", "all-minilm-l6-v2": "text encoder"}
+"""What the pocket hosts read with, by its name in the catalogue."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def doctor(
     """
     if fetch:
         with progress("fetching the language model (100 MB) and the text encoder (90 MB)"):
-            for where in (*LANGUAGE_MODELS.values(), *TEXT_TOWERS.values()):
-                resolve(where)()
+            for name in _FETCHED:
+                folder_of(name)
     findings = []
     for finding in examine():
         findings.append(finding)
@@ -74,8 +75,8 @@ def examine() -> Iterator[Finding]:
     yield _host_class()
     yield from _devices()
     yield _cache()
-    yield from map(_language_model, LANGUAGE_MODELS)
-    yield from map(_text_encoder, TEXT_TOWERS)
+    for name, what in _FETCHED.items():
+        yield _fetched(name, what)
     yield from _shipped()
     yield _hub()
 
@@ -143,27 +144,33 @@ def _cache() -> Finding:
     return Finding("cache", f"{folder}, {shutil.disk_usage(there).free / 1e9:.1f} GB free")
 
 
-def _language_model(name: str) -> Finding:
+def _fetched(name: str, what: str) -> Finding:
     from ..pocket.fetched import cache_folder
 
     if (cache_folder() / name / "model.safetensors").is_file():
-        return Finding("language model", f"{name} is there")
-    return Finding("language model", f"{name} is absent", "lens-plugins doctor --fetch (or wait for the first caption)")
-
-
-def _text_encoder(name: str) -> Finding:
-    from ..pocket.fetched import cache_folder
-
-    there = (cache_folder() / name / "model.safetensors").is_file()
-    return Finding("text encoder", f"{name} is {'there' if there else 'absent; classify and search by text fetch it'}")
+        return Finding(what, f"{name} is there")
+    if what == "language model":
+        return Finding(what, f"{name} is absent", "lens-plugins doctor --fetch (or wait for the first caption)")
+    return Finding(what, f"{name} is absent; classify and search by text fetch it")
 
 
 def _shipped() -> Iterator[Finding]:
-    package = Path(__file__).parents[1]
-    for row in (*HOSTS, *(lens for lens in LENSES if lens.family == "pocket")):
-        if "/" not in row.id:  # neither a hub id nor on the hub
-            there = (package / row.source / "config.json").is_file()
-            yield Finding(row.id, "is there" if there else "is not in this installation")
+    from ..pocket.shipped import ROWS
+
+    for id_, version_ in {row.id: row.version for row in ROWS}.items():
+        yield _checked(id_, version_)
+
+
+def _checked(id_: str, version_: str) -> Finding:
+    from ..pocket.shipped import shipped_folder
+
+    if shipped_folder(id_) is None:
+        return Finding(id_, "is not in this installation; LENS_PLUGINS_POCKET may name a checkout's weights")
+    try:
+        folder_of(id_)
+    except LensPluginsError as error:
+        return Finding(id_, str(error), "Install lens-plugins again, or check the file out again.")
+    return Finding(id_, f"version {version_}, whole")
 
 
 def _hub() -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -125,10 +126,11 @@ def convert(
     """
     from ..hosts.convert import convert_lavis
 
-    tokenizer = {} if qformer_tokenizer is None else {"qformer_tokenizer": qformer_tokenizer}
-    heads = {"vit_heads": vit_heads, "qformer_heads": qformer_heads}
+    run = convert_lavis if qformer_tokenizer is None else partial(convert_lavis, qformer_tokenizer=qformer_tokenizer)
     with progress("converting"):
-        made = convert_lavis(folder, vit=vit, instructblip=instructblip, llm=llm, **tokenizer, **heads)
+        made = run(
+            folder, vit=vit, instructblip=instructblip, llm=llm, vit_heads=vit_heads, qformer_heads=qformer_heads
+        )
     typer.echo(made)
 
 

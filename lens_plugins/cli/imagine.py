@@ -95,7 +95,7 @@ def imagine(
     quieten_diffusers()
     session = Session(host, replace(reading, clips=reading.clips or 1))
     session.check_host()
-    inputs = [session.read(name) for name in names]
+    inputs = session.read_all(names)
     artist = _artist(session)
     began = perf_counter()
     with progress("imagining"):

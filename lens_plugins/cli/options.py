@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from difflib import get_close_matches
 from functools import wraps
 from inspect import Parameter, signature
 from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
 
 import typer
 
+from ..catalog import find_modality, resolve
 from ..errors import ConfigError
 
 __all__ = [
@@ -112,11 +114,46 @@ class InputOptions:
     up: Annotated[
         Literal["y", "z"] | None, typer.Option(help="Which axis of clouds and meshes points up; y where not given.")
     ] = None
+    chosen: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="MODALITY.FIELD=VALUE",
+            help="How a modality is read, as depth.kind=depth_mm; repeatable. A wrong name lists the right ones.",
+        ),
+    ] = None
+    show: Annotated[
+        str | None, typer.Option(metavar="PICTURE", help="Draw what the model saw of each file, as a .png file.")
+    ] = None
 
     def settings(self, modality: str) -> dict[str, Any]:
-        """Those given for a modality, by the names of its lens's own."""
-        known = {"audio": {"clips": self.clips}, "point_cloud": {"up": self.up}}.get(modality, {})
-        return {name: value for name, value in known.items() if value is not None}
+        """What was given for a modality, by the fields of its settings.
+
+        Raises:
+            ConfigError: a setting in ``--set`` that its modality does not have, or one that is given twice.
+        """
+        named = self.by_modality()
+        known = _settings_fields(modality) if named or self.clips or self.up else []
+        short = {name: value for name in ("clips", "up") if (value := getattr(self, name)) is not None}
+        own = named.get(modality, {})
+        for name in short.keys() & own.keys():
+            raise ConfigError(f"--{name} {short[name]} and --set {modality}.{name}={own[name]} exclude each other.")
+        return {**{name: value for name, value in short.items() if name in known}, **own}
+
+    def by_modality(self) -> dict[str, dict[str, Any]]:
+        """``--set`` by modality and field, every name checked."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, value in values_of(self.chosen, "--set").items():
+            modality, dot, field = name.partition(".")
+            if not dot:
+                raise ConfigError(f"--set {name}={value} names no modality; give it as MODALITY.{name}={value}.")
+            known = _settings_fields(modality)
+            if field not in known:
+                near = get_close_matches(field, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"It has: {', '.join(known)}."
+                raise ConfigError(f"--set {name}={value}: {modality} has no setting {field!r}; {hint}")
+            found.setdefault(modality, {})[field] = value
+        return found
 
 
 @dataclass(frozen=True)
@@ -145,6 +182,10 @@ class GenerationOptions:
 
             torch.manual_seed(self.seed)
         return {**given, **values_of(self.generation, "--generation")}
+
+
+def _settings_fields(modality: str) -> list[str]:
+    return [field.name for field in fields(resolve(find_modality(modality).settings))]
 
 
 def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
@@ -179,7 +220,9 @@ def _value(text: str) -> Any:
 def spelled_out(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the fields of its option groups as options of its own, and pass it the groups."""
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    groups: dict[str, type[Any]] = {
+        name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)
+    }
     parameters: list[Parameter] = []
     for parameter in signature(command).parameters.values():
         if parameter.name in groups:

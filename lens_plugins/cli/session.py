@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..catalog import HOSTS, LENSES, find_host, find_modality, modality_of_suffix
+from ..catalog import LENSES, find_host, find_modality, folders, modalities, modality_of_suffix
 from ..errors import ConfigError, InputError, Unsupported
 from .options import HostOptions, InputOptions, pairs
 from .output import complain, progress
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..lens.lens import Lens
 
 __all__ = ["Session", "check_device", "file_names", "lens_sources"]
+
+_MOST_SHOWN = 64  # inputs that --show draws
 
 
 class Session:
@@ -35,10 +37,16 @@ class Session:
     def __init__(self, options: HostOptions, reading: InputOptions | None = None) -> None:
         self._options = options
         self._reading = reading or InputOptions()
+        self._reading.by_modality()  # a misspelt setting is found before anything is read or loaded
         self._loading = options.loading()
         self._sources = lens_sources(options)
         self._lenses: dict[str, Lens] = {}
         self._host: Host | None = None
+        self._shown: list[ModalityInput] = []
+        if self._reading.show is not None:
+            from ..hosts.seed_llama.images import check_target
+
+            check_target(self._reading.show)
 
     @property
     def name(self) -> str:
@@ -54,6 +62,8 @@ class Session:
             check_device(self._options.device)
             with progress(f"loading {self.name}"):
                 self._host = load_host(self.name, **self._loading)
+            settings = self._host.image_settings
+            self._host.image_settings = settings.from_dict({**settings.to_dict(), **self._reading.settings("image")})
         for modality in self._lenses.keys() - self._host.lenses.keys():
             self._host.plug(self._lenses[modality].to(self._host.vit.device))
         return self._host
@@ -61,7 +71,7 @@ class Session:
     @property
     def modalities(self) -> list[str]:
         """What can be read: pictures, and the modalities of the lenses."""
-        return sorted({"image", *self._sources})
+        return sorted({name for name, row in modalities().items() if row.embedding is None} | self._sources.keys())
 
     def check_host(self) -> None:
         """Refuse a host that is nowhere, before anything else is read or loaded.
@@ -86,13 +96,24 @@ class Session:
         named, path = parse_source(file)
         check_file(path)
         modality = named or modality_of_suffix(path.suffix)
-        if modality == "image" and modality not in self._sources:
-            found = self.host.read(file)
-        elif modality is None:
+        if modality is None:
             found = read(file)  # which knows what is wrong
+        elif find_modality(modality).embedding is None and modality not in self._sources:
+            found = self.host.read(file)  # through its own patch embedding
         else:
             found = read(file, settings=self._lens(modality).config.input)
         return replace(found, source=file)
+
+    def read_all(self, files: Iterable[str]) -> list[ModalityInput]:
+        """Read every file, or none.
+
+        Raises:
+            InputError: one of them cannot be read.
+            Unsupported: there is no lens for the modality of one.
+        """
+        inputs = [self.read(file) for file in files]
+        self._show(inputs)
+        return inputs
 
     def read_each(self, files: Iterable[str]) -> tuple[list[ModalityInput], int]:
         """Read what can be read and complain about the rest; returns the inputs and the exit code so far.
@@ -106,7 +127,19 @@ class Session:
             except (InputError, Unsupported) as error:
                 complain(error)
                 code = error.exit_code
+        self._show(inputs)
         return inputs, code
+
+    def _show(self, inputs: Sequence[ModalityInput]) -> None:
+        """Draw what has been read so far, where ``--show`` asks for it."""
+        if self._reading.show is None or not inputs or len(self._shown) >= _MOST_SHOWN:
+            return
+        from ..hosts.seed_llama.images import save_pictures
+        from ..inputs.preview import preview_sheet
+
+        self._shown += inputs[: _MOST_SHOWN - len(self._shown)]
+        names = {"inputs": [each.source for each in self._shown]}
+        save_pictures({Path(self._reading.show): (preview_sheet(self._shown), names)})
 
     def _lens(self, modality: str) -> Lens:
         if modality not in self._lenses:
@@ -114,9 +147,10 @@ class Session:
                 raise Unsupported(self._no_lens(modality))
             from .. import load_lens
 
-            more = self._reading.settings(modality)
             with progress(f"loading the {modality} lens"):
-                self._lenses[modality] = load_lens(self._sources[modality], modality, dtype=self._options.dtype, **more)
+                lens = load_lens(self._sources[modality], modality, dtype=self._options.dtype)
+            lens.config = lens.config.reading(self._reading.settings(modality))
+            self._lenses[modality] = lens
         return self._lenses[modality]
 
     def _no_lens(self, modality: str) -> str:
@@ -180,4 +214,4 @@ def _stdin() -> list[str]:
 
 def _ships(host: str) -> bool:
     row = find_host(host)
-    return row in HOSTS and (Path(__file__).parents[1] / row.source).is_dir()
+    return row is not None and row.source in folders()

@@ -29,7 +29,7 @@ def answer_together(
         InputError: one of them cannot be read; nothing is printed then.
     """
     options = generation.given()
-    inputs = [session.read(file) for file in files]
+    inputs = session.read_all(files)
     asked = session.host.default_prompt if prompt is None else prompt
     place = fuse or session.host.default_place
     began = perf_counter()

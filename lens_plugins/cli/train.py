@@ -63,16 +63,12 @@ def train(
     }
     settings = TrainConfig.from_dict({**run, **{name: value for name, value in named.items() if value is not None}})
     vit, image_settings = load_vit(host, norm=ln_vision)
-    if init is None:
-        lens = lens_config_for(modality, vit, parts)
-    else:
-        from ..lens.loading import load_lens
+    from .. import load_lens
 
-        lens = load_lens(init, modality=modality, **parts)
     result = train_lens(
         manifest,
         vit=vit,
-        lens=lens,
+        lens=load_lens(init, modality=modality, **parts) if init else lens_config_for(modality, vit, parts),
         output=output,
         config=settings,
         val_manifest=val_manifest,

@@ -20,6 +20,7 @@ from ..errors import ConfigError, DoesNotFit, Unsupported
 from ..inputs import ModalityInput, parse_source, read
 from ..inputs.image import ImageSettings
 from ..lens.lens import Lens
+from ..lens.loading import has_vit_copy
 from ..lens.report import compare_vit
 from ..splice import PLACES, FrozenViT
 from . import retrieval
@@ -409,7 +410,7 @@ class Host(ABC):
         if lens.source is None or str(lens.source) in self._warned:
             return
         self._warned.add(str(lens.source))
-        differences = compare_vit(lens, self.vit_state())
+        differences = compare_vit(lens, self.vit_state()) if has_vit_copy(lens) else []
         if differences:
             log.warning(
                 "%s was trained with another ViT than %s: %d of the tensors in the file differ, by up to %g (%s).",

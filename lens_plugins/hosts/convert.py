@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,19 +17,19 @@ from torch import Tensor
 
 from ..errors import CheckpointError, ConfigError
 from ..keymap import KeyMap
-from .layouts import lavis
+from .layouts import lavis, minigpt4
 from .loading import load_tokenizer
 from .seed_llama.convert import from_seed
-from .source import read_state
+from .source import NOTES_FILE, read_state
 
 if TYPE_CHECKING:
     from transformers import Blip2ForConditionalGeneration, InstructBlipForConditionalGeneration
 
-__all__ = ["convert_lavis", "from_lavis", "from_seed", "read_state"]
+__all__ = ["convert_lavis", "convert_minigpt4", "from_lavis", "from_minigpt4", "from_seed", "read_state"]
 
 log = logging.getLogger(__name__)
 
-_Source: TypeAlias = "tuple[KeyMap, dict[str, Tensor], str | os.PathLike[str]]"  # rows, tensors, where they are from
+Source: TypeAlias = "tuple[KeyMap, dict[str, Tensor], str | os.PathLike[str]]"  # rows, tensors, where they are from
 
 LAVIS_NORM_EPS = 1e-5  # of ln_vision; the blocks have 1e-6
 _LLAMA_WORDS = 32000
@@ -61,7 +63,9 @@ def from_lavis(
     Raises:
         CheckpointError: a file cannot be read, or a tensor is missing, unexpected or misshapen; all are named.
     """
-    language_model = _language_model(llm, dtype)
+    language_model = read_language_model(llm, dtype)
+    if language_model.config.model_type == "llama" and language_model.config.vocab_size == _VICUNA_V0_WORDS:
+        log.warning("%s has 32001 words, as Vicuna v0 has: InstructBLIP needs v1.1 and writes gibberish on v0.", llm)
     trimmed = read_state(instructblip, inner="model")
     names = [name for name in lavis.PROJECTIONS if f"{name}.weight" in trimmed]
     if len(names) != 1:
@@ -71,18 +75,13 @@ def from_lavis(
         )
     reads_text = "Qformer.bert.embeddings.word_embeddings.weight" in trimmed
     table = (lavis.INSTRUCTBLIP_QFORMER if reads_text else lavis.BLIP2_QFORMER) + lavis.projection(names[0])
-    sources: list[_Source] = [(lavis.EVA_VIT, read_state(vit), vit), (table, trimmed, instructblip)]
-    state: dict[str, Tensor] = {}
-    for rows, tensors, source in sources:
-        state |= rows.convert(tensors, source=str(source))
-    try:
-        config = _config(state, language_model.config, vit_heads, qformer_heads, reads_text)
-    except KeyError as error:
-        raise CheckpointError(
-            f"{vit} and {instructblip} together lack {error.args[0]}, whose shape is needed."
-        ) from error
-    state |= {f"language_model.{name}": tensor for name, tensor in language_model.state_dict().items()}
-    return _build(config, state, sources, dtype)
+    return assemble(
+        [(lavis.EVA_VIT, read_state(vit), vit), (table, trimmed, instructblip)],
+        language_model,
+        vit_heads=vit_heads,
+        qformer_heads=qformer_heads,
+        dtype=dtype,
+    )
 
 
 def convert_lavis(
@@ -108,24 +107,112 @@ def convert_lavis(
         ConfigError: `folder` holds something already.
         CheckpointError: a source cannot be read, or does not go with the others.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is there already and not an empty folder; name a new one.")
-    words = _with_lavis_tokens(load_tokenizer(os.fspath(llm)))
-    model = from_lavis(
-        vit=vit, instructblip=instructblip, llm=llm, vit_heads=vit_heads, qformer_heads=qformer_heads, dtype=dtype
-    )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        made = Path(scratch, "host")
+    with new_folder(folder) as made:
+        words = _with_lavis_tokens(load_tokenizer(os.fspath(llm)))
+        model = from_lavis(
+            vit=vit, instructblip=instructblip, llm=llm, vit_heads=vit_heads, qformer_heads=qformer_heads, dtype=dtype
+        )
         model.save_pretrained(made)
         words.save_pretrained(made)
         if model.config.model_type == "instructblip":
             questions = load_tokenizer(os.fspath(qformer_tokenizer))
             questions.add_special_tokens({"bos_token": "[DEC]"})
             questions.save_pretrained(made / "qformer_tokenizer")
+    return Path(folder)
+
+
+def from_minigpt4(
+    *,
+    vit: str | os.PathLike[str],
+    qformer: str | os.PathLike[str],
+    projection: str | os.PathLike[str],
+    llm: str | os.PathLike[str],
+    template: str | None = None,
+    vit_heads: int = 16,
+    qformer_heads: int = 12,
+    dtype: torch.dtype = torch.float32,
+) -> Blip2ForConditionalGeneration:
+    """Build a transformers model from MiniGPT-4's four sources (first version), as `from_lavis` does.
+
+    Args:
+        vit: `eva_vit_g.pth`; its block 39, norm and head are left out.
+        qformer: `blip2_pretrained_flant5xxl.pth`; its projection to T5 is left out.
+        projection: MiniGPT-4's own checkpoint, such as `pretrained_minigpt4_7b.pth`.
+        llm: folder of the language model (Vicuna v0 with its deltas applied, or LLaMA-2-chat).
+        template: of the prompt, "vicuna" or "llama2"; None: "llama2" where the language model has 4096 positions.
+        vit_heads: attention heads of the ViT.
+        qformer_heads: attention heads of the Q-Former.
+        dtype: of the weights in memory.
+
+    Raises:
+        CheckpointError: a file cannot be read, or a tensor is missing, unexpected or misshapen; all are named.
+        ConfigError: there is no such template.
+    """
+    from .minigpt4 import TEMPLATE_FIELD, template_name
+
+    language_model = read_language_model(llm, dtype)
+    name = template_name(template, language_model.config)
+    model = assemble(
+        [
+            (lavis.EVA_VIT, read_state(vit), vit),
+            (minigpt4.QFORMER, read_state(qformer, inner="model"), qformer),
+            (minigpt4.PROJECTION, read_state(projection, inner="model"), projection),
+        ],
+        language_model,
+        vit_heads=vit_heads,
+        qformer_heads=qformer_heads,
+        dtype=dtype,
+    )
+    setattr(model.config, TEMPLATE_FIELD, name)  # by which a loaded model is known
+    return model
+
+
+def convert_minigpt4(
+    folder: str | os.PathLike[str],
+    *,
+    vit: str | os.PathLike[str],
+    qformer: str | os.PathLike[str],
+    projection: str | os.PathLike[str],
+    llm: str | os.PathLike[str],
+    template: str | None = None,
+    vit_heads: int = 16,
+    qformer_heads: int = 12,
+    dtype: torch.dtype = torch.float32,
+) -> Path:
+    """Write MiniGPT-4's four sources as one folder that `load_host` reads, tokenizer included; whole or not at all.
+
+    Arguments and what is raised are those of `from_minigpt4`, and besides:
+
+    Raises:
+        ConfigError: `folder` holds something already.
+    """
+    with new_folder(folder) as made:
+        words = load_tokenizer(os.fspath(llm))
+        heads = {"vit_heads": vit_heads, "qformer_heads": qformer_heads}
+        model = from_minigpt4(
+            vit=vit, qformer=qformer, projection=projection, llm=llm, template=template, dtype=dtype, **heads
+        )
+        model.save_pretrained(made)
+        words.save_pretrained(made)
+        (made / NOTES_FILE).write_text(json.dumps({"kind": "minigpt4"}), encoding="utf-8")
+    return Path(folder)
+
+
+@contextmanager
+def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder beside the one meant, which takes its name when everything has been written.
+
+    Raises:
+        ConfigError: `folder` holds something already.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is there already and not an empty folder; name a new one.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        made = Path(scratch, "host")
+        yield made
         os.replace(made, folder)
-    return folder
 
 
 def _with_lavis_tokens(tokenizer: Any) -> Any:
@@ -137,14 +224,17 @@ def _with_lavis_tokens(tokenizer: Any) -> Any:
     return tokenizer
 
 
-def _language_model(folder: str | os.PathLike[str], dtype: torch.dtype) -> Any:
+def read_language_model(folder: str | os.PathLike[str], dtype: torch.dtype) -> Any:
+    """The language model of a folder, with LAVIS's activation where it is a T5.
+
+    Raises:
+        CheckpointError: it cannot be loaded, or tensors are missing.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     if not Path(folder, "config.json").is_file():
         raise CheckpointError(f"{folder} is no folder of a language model: it has no config.json.")
     config = AutoConfig.from_pretrained(folder)
-    if config.model_type == "llama" and config.vocab_size == _VICUNA_V0_WORDS:
-        log.warning("%s has 32001 words, as Vicuna v0 has: InstructBLIP needs v1.1 and writes gibberish on v0.", folder)
     if config.is_encoder_decoder:
         config.dense_act_fn = "gelu"  # LAVIS's choice for FLAN-T5, whose own is gelu_new
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
@@ -157,9 +247,34 @@ def _language_model(folder: str | os.PathLike[str], dtype: torch.dtype) -> Any:
     return model
 
 
-def _config(state: Mapping[str, Tensor], text_config: Any, vit_heads: int, qformer_heads: int, reads_text: bool) -> Any:
+def assemble(
+    sources: Sequence[Source], language_model: Any, *, vit_heads: int, qformer_heads: int, dtype: torch.dtype
+) -> Any:
+    """A transformers BLIP-2, or an InstructBLIP where the Q-Former has words, of other libraries' tensors.
+
+    Args:
+        sources: key tables with the tensors that they rename and the files that those are from.
+        language_model: loaded.
+
+    Raises:
+        CheckpointError: a tensor is missing, unexpected or misshapen; all are named with their file.
+    """
+    state: dict[str, Tensor] = {}
+    for rows, tensors, source in sources:
+        state |= rows.convert(tensors, source=str(source))
+    try:
+        config = _config(state, language_model.config, vit_heads, qformer_heads)
+    except KeyError as error:
+        files = " and ".join(str(source) for _, _, source in sources)
+        raise CheckpointError(f"{files} together lack {error.args[0]}, whose shape is needed.") from error
+    state |= {f"language_model.{name}": tensor for name, tensor in language_model.state_dict().items()}
+    return _build(config, state, sources, dtype)
+
+
+def _config(state: Mapping[str, Tensor], text_config: Any, vit_heads: int, qformer_heads: int) -> Any:
     from transformers import Blip2Config, InstructBlipConfig
 
+    words = state.get("qformer.embeddings.word_embeddings.weight")  # BLIP-2's Q-Former reads no text
     patches = state["vision_model.embeddings.patch_embedding.weight"]  # (D, 3, p, p)
     positions = state["vision_model.embeddings.position_embedding"].shape[1]
     vision = {
@@ -178,11 +293,10 @@ def _config(state: Mapping[str, Tensor], text_config: Any, vit_heads: int, qform
         "num_attention_heads": qformer_heads,
         "encoder_hidden_size": patches.shape[0],
     }
-    if reads_text:
-        words = state["qformer.embeddings.word_embeddings.weight"]
+    if words is not None:
         places = state["qformer.embeddings.position_embeddings.weight"]
         qformer |= {"vocab_size": words.shape[0], "max_position_embeddings": places.shape[0]}
-    kind, model = (InstructBlipConfig, "InstructBlip") if reads_text else (Blip2Config, "Blip2")
+    kind, model = (Blip2Config, "Blip2") if words is None else (InstructBlipConfig, "InstructBlip")
     return kind(
         vision_config=vision,
         qformer_config=qformer,
@@ -197,7 +311,7 @@ def _count(state: Mapping[str, Tensor], prefix: str) -> int:
     return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})
 
 
-def _build(config: Any, state: dict[str, Tensor], sources: Sequence[_Source], dtype: torch.dtype) -> Any:
+def _build(config: Any, state: dict[str, Tensor], sources: Sequence[Source], dtype: torch.dtype) -> Any:
     """A model around the tensors, once every source has been compared with what the configuration asks for."""
     import transformers
 

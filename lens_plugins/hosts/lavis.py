@@ -8,6 +8,7 @@ has word embeddings. LAVIS itself is never imported here; what brings its releas
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
@@ -264,7 +265,7 @@ class LavisQFormerHost(Host):
         check_one_beam(generation)
         features, ids = torch.cat(seen.features)[None], self._prompt_ids(prompt)[None]
         options = {**generation, "num_beams": 1}
-        yield from stream_text(lambda **how: self._caption(features, ids, **options, **how), self.stage.tokenizer)
+        yield from stream_text(partial(self._caption, features, ids), self.stage.tokenizer, **options)
 
     def _queries_after(self, features: Tensor) -> Tensor:  # (B, T, D) -> (B, Q, C)
         queries = self.stage.query_tokens.expand(len(features), -1, -1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import torch
@@ -52,12 +53,15 @@ class LanguageModel(Protocol):
 
     config: Any
     generation_config: Any
+    dtype: torch.dtype
 
     def __call__(self, **inputs: Any) -> Any: ...
 
     def generate(self, **options: Any) -> Any: ...
 
     def get_input_embeddings(self) -> nn.Embedding: ...
+
+    def get_output_embeddings(self) -> nn.Linear: ...
 
 
 # For every host that generates
@@ -240,7 +244,7 @@ class LanguageHost(Host):
     def answer(self, seen: Sequence[Seen], prompts: Sequence[str], **generation: Any) -> list[Reply]:
         """Answer a batch in one `generate`; decoder-only models are padded on the left, T5 on the right."""
         embeds, mask = self._batch(seen, prompts)
-        ids = self._generate(embeds, mask, **sampled({**self.generation, **generation}))
+        ids = self._generate(embeds, mask, **self._options(generation))
         if len(ids) != len(prompts):
             raise ConfigError(f"One reply goes with each request, got {len(ids)} replies to {len(prompts)} requests.")
         return [Reply(self.decode(row)) for row in ids]
@@ -249,8 +253,8 @@ class LanguageHost(Host):
         """Answer one request in pieces, with one beam."""
         check_one_beam(generation)
         embeds, mask = self._batch([seen], [prompt])
-        options = sampled({**self.generation, **generation, "num_beams": 1})
-        made = stream_text(lambda **how: self._generate(embeds, mask, **options, **how), self._words())
+        options = self._options({**generation, "num_beams": 1})
+        made = stream_text(partial(self._generate, embeds, mask), self._words(), **options)
         yield from cut_at(made, self.stop) if self.stop else made
 
     def prompt_ids(self, prompt: str, units: int = 1) -> list[int]:
@@ -340,15 +344,20 @@ class LanguageHost(Host):
         check_room(max(map(len, rows)), self.language_model, "Inputs and prompt", self.name, cure)
         return pad_rows(rows, side="right" if self.language_model.config.is_encoder_decoder else "left")
 
+    def _options(self, generation: dict[str, Any]) -> dict[str, Any]:
+        """A call's options over the host's own, and where an answer ends."""
+        options = sampled({**self.generation, **generation})
+        if self.stop is not None:
+            others = options.get("stopping_criteria") or ()
+            options["stopping_criteria"] = stopping_at(self.stop, self._words(), others)
+        return options
+
     def _generate(self, embeds: Tensor, mask: Tensor, **generation: Any) -> Tensor:  # -> (B, new tokens)
         model = self.language_model
         if getattr(self.model, "hf_device_map", None):
             cast(Any, self.model)._preprocess_accelerate()  # as the model's own generate does before this call
         if model.generation_config.pad_token_id is None and "pad_token_id" not in generation:
             generation["pad_token_id"] = getattr(self.tokenizer, "pad_token_id", None) or 0
-        if self.stop:
-            others = generation.get("stopping_criteria") or ()
-            generation["stopping_criteria"] = stopping_at(self.stop, self._words(), others)
         ids = run_generate(
             lambda **options: model.generate(inputs_embeds=embeds, attention_mask=mask, **with_penalty(options)),
             **generation,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from .._config import FrozenConfig
-from ..catalog import HOSTS, LANGUAGE_MODELS, TEXT_TOWERS, HostKind, find_host, host_kinds, is_hub_id, resolve
+from ..catalog import HostKind, find_host, folder_of, folders, host_kinds, is_hub_id, resolve
 from ..errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ __all__ = [
     "unreachable",
 ]
 
-PACKAGE = Path(__file__).parents[1]
 NOTES_FILE = "lens_plugins.json"
 
 
@@ -61,6 +60,7 @@ class HostNotes(FrozenConfig):
     """`lens_plugins.json` beside a host's config.json: what transformers' own files have no place for."""
 
     format: int = 1
+    name: str | None = None  # what the host calls itself; None: as its folder or repository
     kind: str | None = None  # name of a HostKind, where config.json does not tell
     language_model_source: str | None = None  # a language model kept elsewhere, by its name in the catalogue
     default_prompt: str | None = None
@@ -69,9 +69,9 @@ class HostNotes(FrozenConfig):
 
     def __post_init__(self) -> None:
         self._require(self.format <= 1, f"format is {self.format}, this version reads 1; upgrade lens-plugins.")
-        for field, known in (("language_model_source", LANGUAGE_MODELS), ("text_tower", TEXT_TOWERS)):
+        for field in ("language_model_source", "text_tower"):
             value = getattr(self, field)
-            self._require(value in (None, *known), f"{field} is {value!r}; known: {', '.join(known)}.")
+            self._require(value in (None, *folders()), f"{field} is {value!r}; known: {', '.join(folders())}.")
 
     @classmethod
     def of(cls, source: str | Path) -> Self:
@@ -86,7 +86,7 @@ class HostNotes(FrozenConfig):
 
     def language_model_folder(self) -> Path | None:
         """Where the language model lies, fetched on first use; None where the host's folder holds it."""
-        return resolve(LANGUAGE_MODELS[self.language_model_source])() if self.language_model_source else None
+        return folder_of(self.language_model_source) if self.language_model_source else None
 
 
 def find_source(source: str | os.PathLike[str], revision: str | None = None) -> Path | HubId:
@@ -99,8 +99,7 @@ def find_source(source: str | os.PathLike[str], revision: str | None = None) -> 
     path = Path(source).expanduser()
     if not path.is_dir():
         row = find_host(str(source))
-        shipped = PACKAGE / row.source if row is not None else path
-        path = shipped if shipped.is_dir() else path
+        path = folder_of(row.source) if row is not None and row.source in folders() else path
     if path.is_dir():
         if revision is not None:
             raise ConfigError(f"{source} is a folder, which has no revision {revision!r}; leave out revision=.")
@@ -115,9 +114,8 @@ def find_source(source: str | os.PathLike[str], revision: str | None = None) -> 
 
 
 def name_of(source: str | Path) -> str:
-    """What a host calls itself: its name in the catalogue if it ships with us, or that of its folder or repository."""
-    shipped = {PACKAGE / row.source: row.id for row in HOSTS}
-    return shipped.get(Path(source), Path(source).name)
+    """What a host calls itself: as its notes say, or the name of its folder or repository."""
+    return HostNotes.of(source).name or Path(source).name
 
 
 def kind_of(source: str | Path) -> HostKind:
@@ -137,7 +135,7 @@ def kind_of(source: str | Path) -> HostKind:
     if config is None:
         raise CheckpointError(
             f"{source} has no config.json, so it is no transformers host. Files of LAVIS are converted with "
-            "lens_plugins.hosts.convert.from_lavis."
+            "lens_plugins.hosts.convert.from_lavis, those of MiniGPT-4 with from_minigpt4."
         )
     model_type = config.get("model_type")
     for kind in kinds.values():
@@ -154,12 +152,10 @@ def kind_of_model(model: nn.Module) -> type[Host]:
         ConfigError: none does.
     """
     model_type = getattr(getattr(model, "config", None), "model_type", None)
-    kinds = host_kinds().values()
-    for kind in kinds:
-        if model_type in kind.model_types:
-            return resolve(kind.host)
-    for host in (resolve(kind.host) for kind in kinds):
-        if host.accepts(model):
+    # kinds told by attributes come first: such a model may have the model_type of another kind
+    for kind in sorted(host_kinds().values(), key=lambda kind: bool(kind.model_types)):
+        host: type[Host] = resolve(kind.host)
+        if model_type in kind.model_types or host.accepts(model):
             return host
     raise ConfigError(
         f"A {type(model).__name__} (model_type {model_type!r}) is no host; known kinds: {', '.join(host_kinds())}."

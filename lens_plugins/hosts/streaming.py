@@ -31,8 +31,8 @@ class _OneAtATime:
             return self._tokenizer.decode(ids, **options)
 
 
-def stream_text(run: Callable[..., Any], tokenizer: Decoder) -> Generator[str, None, None]:
-    """Yield the pieces that `run(streamer=..., stopping_criteria=...)` makes, without blanks in front.
+def stream_text(run: Callable[..., Any], tokenizer: Decoder, **options: Any) -> Generator[str, None, None]:
+    """Yield the pieces that `run(streamer=..., stopping_criteria=..., **options)` makes, without blanks in front.
 
     An error in `run` is raised here. When the caller stops iterating, `run` stops at its next token.
     """
@@ -46,9 +46,11 @@ def stream_text(run: Callable[..., Any], tokenizer: Decoder) -> Generator[str, N
         def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
             return input_ids.new_full((len(input_ids),), given_up.is_set(), dtype=bool)
 
+    criteria = StoppingCriteriaList([GivenUp(), *(options.pop("stopping_criteria", None) or ())])
+
     def work() -> None:
         try:
-            run(streamer=streamer, stopping_criteria=StoppingCriteriaList([GivenUp()]))
+            run(streamer=streamer, stopping_criteria=criteria, **options)
         except BaseException as error:  # noqa: BLE001 - raised again below, in the thread of the caller
             failed.append(error)
             streamer.end()  # without it the caller would wait for ever

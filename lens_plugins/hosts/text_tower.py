@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..catalog import TEXT_TOWERS, is_hub_id, resolve
+from ..catalog import folder_of, is_hub_id
 from ..errors import CheckpointError, ConfigError, DoesNotFit, Unsupported
 from ..splice import FrozenViT, freeze
 
@@ -268,4 +268,4 @@ def _loader(tower: str | os.PathLike[str] | TextTower | None, named: str | None)
 
 
 def _load_named(name: str) -> SentenceTower:
-    return load_text_tower(resolve(TEXT_TOWERS[name])())
+    return load_text_tower(folder_of(name))

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from .._config import FrozenConfig
 from ..errors import InputError
-from ..files.opening import check_file, parsing
-from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
+from ..files.opening import parsing, read_bytes
+from .arrays import ARRAY_SUFFIXES, as_array, load_array
 from .base import ModalityInput, Payload
 from .fbank import fbank
+from .settings import InputSettings
+from .sound_files import MAX_CHANNELS, MAX_SECONDS, RATES, check_length, decode
 
 __all__ = ["MAX_SECONDS", "AudioSettings", "read"]
 
-MAX_SECONDS = 600
-_MAX_CHANNELS = 8
-_RATES = (4_000, 192_000)
-_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3")
 _DOUBLINGS = 5
+_LOUDEST = 8.0  # full scale is 1; a mix may clip and a resampler ring, but nothing is 18 dB above it
 _KEYS = ("waveform", "audio", "arr_0")
 _PCM = {"int16": 2**15, "int32": 2**31}
 
 
 @dataclass(frozen=True)
-class AudioSettings(FrozenConfig):
+class AudioSettings(InputSettings):
     """Clips and spectrogram of one lens; the defaults are vitlensL's (lenses of 2 s clips have their own)."""
+
+    small: ClassVar[Mapping[str, Any]] = {"frames": 24, "clip_seconds": 1.0}
 
     sample_rate: int = 16_000  # Hz; files of another rate are resampled
     clip_seconds: float = 5.0
@@ -42,7 +45,7 @@ class AudioSettings(FrozenConfig):
     std: float = 4.5689974
 
     def __post_init__(self) -> None:
-        low, high = _RATES
+        low, high = RATES
         self._require(
             low <= self.sample_rate <= high, f"sample_rate is {self.sample_rate}; it must be {low} to {high}."
         )
@@ -57,6 +60,12 @@ class AudioSettings(FrozenConfig):
         self._require(self.std > 0, f"std is {self.std}; it must be above 0.")
 
     @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(C, T, F), or (T, F) where there is one clip."""
+        clip = (self.frames, self.mel_bins)
+        return (self.clips, *clip) if self.clips > 1 else clip
+
+    @property
     def clip_samples(self) -> int:
         """Samples of one clip."""
         return round(self.clip_seconds * self.sample_rate)
@@ -65,11 +74,13 @@ class AudioSettings(FrozenConfig):
 def read(source: Payload, settings: AudioSettings) -> ModalityInput:
     """A recording to (C, T, F) float32, or (T, F) where `settings.clips` is 1.
 
-    Arrays are (samples,) or (samples, channels) at `settings.sample_rate`: floats, or int16 or int32 PCM. Clip i of n
-    starts at i · (duration − clip) / n. A shorter recording is repeated by doubling, and all its clips are alike.
+    Arrays are (samples,) or (samples, channels) at `settings.sample_rate`: floats from -1 to 1, or int16 or int32 PCM.
+    Clip i of n starts at i · (duration − clip) / n. A shorter recording is repeated by doubling, and all its clips are
+    alike.
 
     Raises:
-        InputError: not sound, shorter than 1/32 of a clip, longer than `MAX_SECONDS`, or a channel it does not have.
+        InputError: not sound, truncated, shorter than 1/32 of a clip, longer than `MAX_SECONDS`, far louder than full
+            scale, or a channel it does not have.
     """
     path = source if isinstance(source, Path) else None
     name = str(path or "The waveform")
@@ -77,7 +88,8 @@ def read(source: Payload, settings: AudioSettings) -> ModalityInput:
         samples, rate = _read_file(path)
     else:
         samples, rate = _read_array(load_array(path, _KEYS) if path else source, name), settings.sample_rate
-    _check_length(len(samples), rate, name)
+    check_length(len(samples), rate, name)
+    _check_loudness(samples, name)
     waveform = _resample(_mono(samples, settings.channel, name), rate, settings.sample_rate)  # (S,)
     clips = _cut(_long_enough(waveform, settings.clip_samples, settings.sample_rate, name), settings)
     spectrogram = _spectrogram(clips, settings)
@@ -85,53 +97,40 @@ def read(source: Payload, settings: AudioSettings) -> ModalityInput:
 
 
 def _read_file(path: Path) -> tuple[np.ndarray, int]:  # (S, channels) float32, Hz
-    import soundfile
-
-    check_file(path)
+    content = read_bytes(path)
     with parsing(str(path), "sound file", cure="give wav, flac, ogg or mp3"):
-        info = soundfile.info(str(path))
-        _check_info(info, path)
-        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-    if len(samples) < info.frames:
-        raise InputError(f"{path} declares {info.frames} samples but has {len(samples)}; it is truncated.")
-    return as_array(samples, str(path)), rate
+        samples, rate = decode(content, str(path))
+    if not np.isfinite(samples.min() + samples.max()):  # NaN wins both; cheaper than looking at each value
+        as_array(samples, str(path))
+    return samples, rate
 
 
-def _check_info(info: object, path: Path) -> None:  # a soundfile._SoundFileInfo: what the header declares
-    low, high = _RATES
-    if info.format not in _FORMATS:
-        raise InputError(f"{path} is a sound file of kind {info.format}; give wav, flac, ogg or mp3.")
-    if not low <= info.samplerate <= high:
-        raise InputError(f"{path} has a sample rate of {info.samplerate} Hz; it must be {low} to {high}.")
-    if info.channels > _MAX_CHANNELS:
-        raise InputError(f"{path} has {info.channels} channels; at most {_MAX_CHANNELS} are read.")
-    if info.frames * info.channels > MAX_VALUES:
-        raise InputError(f"{path} declares {info.frames * info.channels} values; at most {MAX_VALUES} are read.")
-    _check_length(info.frames, info.samplerate, str(path))
-
-
-def _read_array(data: np.ndarray | Tensor, name: str) -> np.ndarray:  # -> (S, channels)
-    kind = str(getattr(data, "dtype", "")).removeprefix("torch.")
+def _read_array(data: Payload, name: str) -> np.ndarray:  # -> (S, channels) float32
+    if isinstance(data, (Image.Image, Path)):
+        raise InputError(f"{name} is a picture; a waveform is an array (samples,) or (samples, channels).")
+    kind = str(data.dtype).removeprefix("torch.")
     samples = as_array(data, name).astype(np.float32)
     if "int" in kind:
         if kind not in _PCM:
             raise InputError(f"{name} holds {kind}; a waveform is floats from -1 to 1, int16 or int32.")
-        samples = samples / np.float32(_PCM[kind])
+        samples /= np.float32(_PCM[kind])
     if samples.ndim == 1:
         samples = samples[:, None]
-    if samples.ndim != 2 or samples.shape[1] > _MAX_CHANNELS:
+    if samples.ndim != 2 or samples.shape[1] > MAX_CHANNELS:
         raise InputError(
             f"{name} has shape {tuple(data.shape)}; a waveform is (samples,) or (samples, channels) "
-            f"with at most {_MAX_CHANNELS} channels."
+            f"with at most {MAX_CHANNELS} channels."
         )
     return samples
 
 
-def _check_length(samples: int, rate: int, name: str) -> None:
-    if samples == 0:
-        raise InputError(f"{name} has 0 samples; give a recording with sound in it.")
-    if samples > MAX_SECONDS * rate:
-        raise InputError(f"{name} lasts {samples / rate:.1f} s; at most {MAX_SECONDS} s are read: cut it.")
+def _check_loudness(samples: np.ndarray, name: str) -> None:
+    loudest = max(float(samples.max()), -float(samples.min()))  # no copy, as abs would make
+    if loudest > _LOUDEST:
+        raise InputError(
+            f"{name} has samples up to {loudest:.6g}; as floats they are from -1 to 1, at most {_LOUDEST:g} is read: "
+            "divide them by their full scale (32768 for 16 bits)."
+        )
 
 
 def _mono(samples: np.ndarray, channel: int | None, name: str) -> np.ndarray:  # (S, channels) -> (S,)

@@ -15,7 +15,8 @@ from torch import Tensor
 from .._config import FrozenConfig
 from ..catalog import ModalityRow, find_modality, modalities, modality_of_suffix, resolve
 from ..errors import ConfigError, InputError
-from ..files.opening import MAX_FILE_BYTES, check_file
+from ..files.opening import MAX_FILE_BYTES, check_file, local_path
+from .checks import check_result
 
 __all__ = ["ModalityInput", "Payload", "Source", "parse_source", "read", "wrong_suffix"]
 
@@ -65,7 +66,7 @@ def read(source: Source, modality: str | None = None, settings: FrozenConfig | N
         payload: Payload = path
     else:
         row, payload = _row_of_array(source, modality), source
-    return resolve(row.reader)(payload, _settings(row, settings))
+    return check_result(resolve(row.reader)(payload, _settings(row, settings)), row)
 
 
 def parse_source(source: str) -> tuple[str | None, Path]:
@@ -85,9 +86,9 @@ def parse_source(source: str) -> tuple[str | None, Path]:
     if rest.startswith("//"):
         raise InputError(f"{source} is a web address, which is not fetched; download it and give the file.")
     if not prefix:
-        return None, Path(rest).expanduser()
+        return None, local_path(rest)
     if prefix in modalities():
-        return prefix, Path(rest).expanduser()
+        return prefix, local_path(rest)
     if os.path.lexists(source):
         return None, Path(source)
     near = get_close_matches(prefix, modalities(), n=1)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from typing_extensions import Self
 
-from .._config import FrozenConfig
-from .._optional import require
 from ..errors import InputError
-from ..files.opening import check_file, parsing
-from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
+from .arrays import ARRAY_SUFFIXES, as_array, load_array
 from .base import ModalityInput, Payload
+from .exr import read_exr
 from .pictures import MAX_PIXELS, centre_crop, normalise, open_picture, resize_shorter_side
+from .settings import InputSettings, ViTShape
 
 __all__ = ["KINECT_FOCAL", "DepthSettings", "read"]
 
@@ -27,14 +26,18 @@ _HOLES = ("near", "far")
 _DISPARITY_RANGE = (0.01, 75.0)  # pixels; ImageBind's and ViT-Lens's clamp
 _DEPTH_RANGE = (0.01, 50.0)  # scaled metres
 _KEYS = ("depth", "disparity", "arr_0")
-_EXR_CHANNELS = ("z", "depth", "y", "v", "r")
+_EIGHT_BITS = ("uint8", "int8", "bool")
+_PER_METRE = {"depth_m": 1, "depth_mm": 1000}
+_SAY = "DepthSettings(kind='depth_m'), 'depth_mm' or 'disparity' (--set depth.kind=depth_m)"
+_UNITS = {"disparity": "disparity in pixels", "depth_m": "metres", "depth_mm": "millimetres"}
 
 
 @dataclass(frozen=True)
-class DepthSettings(FrozenConfig):
+class DepthSettings(InputSettings):
     """What the values mean and how they become disparity: baseline_m · focal_px / clip(unit_scale · metres).
 
-    `kind` "auto" takes 16-bit pictures for millimetres, float pictures and EXR for metres, arrays for disparity.
+    `kind` "auto" goes by what the values are stored as: 16-bit pictures and arrays of integers are millimetres; float
+    pictures and EXR metres; arrays of floats disparity in pixels, which is what a lens reads. 8 bits are refused.
     `unit_scale` 8 belongs to the released lens, which was trained on eightfold millimetres (SUN RGB-D's rotated
     bits); lenses trained with true metres have 1. `baseline_m` is 0.075 for Kinect v1 and v2, 0.095 for RealSense and
     Xtion. `focal_px` None means Kinect v1's, 518.86 pixels at a width of 640, in proportion to the map's width.
@@ -59,9 +62,21 @@ class DepthSettings(FrozenConfig):
         self._require(self.kind in _KINDS, f"kind is {self.kind!r}; it must be one of {', '.join(_KINDS)}.")
         self._require(self.holes in _HOLES, f"holes is {self.holes!r}; it must be one of {', '.join(_HOLES)}.")
 
+    @classmethod
+    def for_vit(cls, vit: ViTShape) -> Self:
+        """Maps of the size of the ViT's pictures."""
+        return cls(size=vit.image_size)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(1, S, S)."""
+        return 1, self.size, self.size
+
 
 def read(source: Payload, settings: DepthSettings) -> ModalityInput:
     """A disparity or depth map (picture, EXR, or array (H, W)) to (1, S, S) float32.
+
+    Warns (UserWarning) where the unit of a file is a guess, and where most values lie beyond what a lens tells apart.
 
     Raises:
         InputError: colours, 8 bits without a `kind`, another shape, or values that are not finite.
@@ -73,10 +88,17 @@ def read(source: Payload, settings: DepthSettings) -> ModalityInput:
     kind = stored if settings.kind == "auto" else settings.kind
     if kind is None:
         raise InputError(
-            f"{name} has 8-bit pixels, which are no depths in millimetres; give a 16-bit PNG, or say in "
-            "DepthSettings(kind=...) what they are."
+            f"{name} has 8-bit pixels, which are no depths in millimetres; give a 16-bit PNG, or say what they are: "
+            f"{_SAY}."
         )
-    disparity = _disparity(_plane(values, name), kind, settings)
+    if path and settings.kind == "auto" and kind == "disparity":
+        warnings.warn(
+            f"{name} does not name its unit; floats are read as disparity in pixels. Say what they are: {_SAY}.",
+            stacklevel=2,
+        )
+    plane = _plane(values, name)
+    disparity = _disparity(plane, kind, settings)
+    _warn_if_saturated(plane, disparity, kind, settings, name)
     unit = np.clip(disparity, *_DISPARITY_RANGE) / _DISPARITY_RANGE[1]
     tensor = torch.from_numpy(unit.astype(np.float32))[None]  # (1, H, W)
     tensor = centre_crop(resize_shorter_side(tensor, settings.size, name), settings.size)
@@ -86,26 +108,41 @@ def read(source: Payload, settings: DepthSettings) -> ModalityInput:
 def _disparity(values: np.ndarray, kind: str, settings: DepthSettings) -> np.ndarray:  # (H, W) -> (H, W)
     if kind == "disparity":
         return values
-    metres = values / 1000 if kind == "depth_mm" else values
+    metres = values / _PER_METRE[kind]
     focal = KINECT_FOCAL * values.shape[1] if settings.focal_px is None else settings.focal_px
     disparity = settings.baseline_m * focal / np.clip(settings.unit_scale * metres, *_DEPTH_RANGE)
     return disparity if settings.holes == "near" else np.where(metres > 0, disparity, 0.0)
 
 
+def _warn_if_saturated(
+    values: np.ndarray, disparity: np.ndarray, kind: str, settings: DepthSettings, name: str
+) -> None:  # (H, W) each
+    low, high = _DISPARITY_RANGE
+    beyond = (disparity <= low) | (disparity >= high)
+    if kind != "disparity":
+        beyond |= settings.unit_scale * values / _PER_METRE[kind] >= _DEPTH_RANGE[1]
+        beyond, values = beyond[values != 0], values[values != 0]  # holes have no depth
+    if beyond.sum() > beyond.size / 2:
+        warnings.warn(
+            f"{name} saturates: {beyond.mean():.0%} of its values, {values.min():g} to {values.max():g}, lie beyond "
+            f"what a lens tells apart when they are {_UNITS[kind]}. Say what they are: {_SAY}.",
+            stacklevel=3,
+        )
+
+
 def _load(source: Payload, name: str) -> tuple[np.ndarray, str | None]:  # values, and what their storage says they are
-    if isinstance(source, Path):
-        suffix = source.suffix.lower()
-        if suffix in ARRAY_SUFFIXES:
-            return as_array(load_array(source, _KEYS), name), "disparity"
-        if suffix == ".exr":
-            return as_array(_read_exr(source), name), "depth_m"
-    elif not isinstance(source, Image.Image):
-        return as_array(source, name), "disparity"
-    image = open_picture(source, name)
-    if image.mode not in ("L", "F") and not image.mode.startswith("I"):
-        raise InputError(f"{name} has pixels of mode {image.mode}; a depth map has one channel, 16-bit grey.")
-    stored = {"L": None, "F": "depth_m"}.get(image.mode, "depth_mm")
-    return as_array(np.asarray(image), name), stored
+    if isinstance(source, Path) and source.suffix.lower() == ".exr":
+        return as_array(read_exr(source), name), "depth_m"
+    if (isinstance(source, Path) and source.suffix.lower() not in ARRAY_SUFFIXES) or isinstance(source, Image.Image):
+        image = open_picture(source, name)
+        if image.mode not in ("L", "F") and not image.mode.startswith("I"):
+            raise InputError(f"{name} has pixels of mode {image.mode}; a depth map has one channel, 16-bit grey.")
+        stored = {"L": None, "F": "depth_m"}.get(image.mode, "depth_mm")
+        return as_array(np.asarray(image), name), stored
+    data = load_array(source, _KEYS) if isinstance(source, Path) else source
+    width = str(data.dtype).removeprefix("torch.")
+    stored = "disparity" if "float" in width else None if width in _EIGHT_BITS else "depth_mm"
+    return as_array(data, name), stored
 
 
 def _plane(values: np.ndarray, name: str) -> np.ndarray:  # (H, W), (1, H, W) or (H, W, 1) -> (H, W)
@@ -117,32 +154,3 @@ def _plane(values: np.ndarray, name: str) -> np.ndarray:  # (H, W), (1, H, W) or
     if plane.size > MAX_PIXELS:
         raise InputError(f"{name} has {plane.size} pixels; at most {MAX_PIXELS} are read.")
     return plane
-
-
-def _read_exr(path: Path) -> np.ndarray:  # (H, W)
-    openexr = require("OpenEXR", extra="exr", purpose="Reading .exr files")
-    check_file(path)
-    with parsing(str(path), ".exr file"):
-        declared = sum(_exr_values(part.header) for part in openexr.File(str(path), header_only=True).parts)
-        if declared > MAX_VALUES:
-            raise InputError(f"{path} declares {declared} values; at most {MAX_VALUES} are read.")
-        parts = openexr.File(str(path), separate_channels=True).parts
-        channels = {channel: part.channels[channel].pixels for part in parts for channel in part.channels}
-    if not channels:
-        raise InputError(f"{path} is truncated: none of its channels can be read; save it again.")
-    return channels[_depth_channel(list(channels), path)]
-
-
-def _exr_values(header: Mapping[str, Any]) -> int:
-    low, high = (np.asarray(corner, np.int64) for corner in header["dataWindow"])  # inclusive corners (x, y)
-    return int(np.prod(high - low + 1)) * len(header["channels"])
-
-
-def _depth_channel(names: list[str], path: Path) -> str:
-    if len(names) == 1:
-        return names[0]
-    for wanted in _EXR_CHANNELS:
-        found = [name for name in names if name.rpartition(".")[2].lower() == wanted]
-        if found:
-            return found[0]
-    raise InputError(f"{path} has the channels {', '.join(names)}; a depth channel is called Z, Depth or Y.")

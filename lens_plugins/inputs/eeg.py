@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.nn import functional
 
-from .._config import FrozenConfig
 from ..errors import InputError
-from ..files.opening import check_file, parsing, read_bytes
+from ..files.isolated import run_isolated
+from ..files.opening import check_file, read_bytes
 from .arrays import ARRAY_SUFFIXES, MAX_VALUES, as_array, load_array
 from .base import ModalityInput, Payload
+from .edf import read_edf
+from .electrodes import RATES, Signals, choose_channels, electrode
+from .settings import InputSettings
 
 __all__ = ["BAND_HZ", "EegSettings", "read"]
 
 BAND_HZ = (5.0, 95.0)  # the pass band of the training recordings
 _READ_SECONDS = 60  # of a file: filter and z-score see these, the lens sees settings.start to settings.stop
-_RATES = (32, 20_000)
 _KEYS = ("eeg", "data", "arr_0")
 _LARGEST_VOLTS = 0.01  # no potential on a scalp is larger: a file with larger values does not hold volts
+_LARGEST = 1e9  # microvolts: a thousand volts, and far from what float32 can square
 _MAT_COMPRESSED = 15  # miCOMPRESSED
 _ZSCORED = (0.2, 5.0)  # standard deviations that a z-scored recording may have in a short window
 
 
 @dataclass(frozen=True)
-class EegSettings(FrozenConfig):
+class EegSettings(InputSettings):
     """What a lens reads. Its training recordings were band-passed (5 to 95 Hz) and z-scored: raw ones need both."""
+
+    small: ClassVar[Mapping[str, Any]] = {"channels": 5, "steps": 20}
 
     channels: int = 128  # C
     sample_rate: int = 1000  # Hz; files of another rate are resampled
@@ -41,9 +49,10 @@ class EegSettings(FrozenConfig):
     steps: int = 512  # T, by linear interpolation with both ends aligned
     bandpass: bool = False  # 5 to 95 Hz, Butterworth, zero phase
     zscore: bool = False  # each channel by its own mean and standard deviation
+    names: tuple[str, ...] = ()  # electrodes in the lens's order, chosen from a file's labels; (): by place
 
     def __post_init__(self) -> None:
-        low, high = _RATES
+        low, high = RATES
         self._require(
             low <= self.sample_rate <= high, f"sample_rate is {self.sample_rate}; it must be {low} to {high}."
         )
@@ -57,24 +66,46 @@ class EegSettings(FrozenConfig):
             not self.bandpass or self.sample_rate > 2 * BAND_HZ[1],
             f"sample_rate is {self.sample_rate}; a band-pass up to {BAND_HZ[1]:g} Hz needs over {2 * BAND_HZ[1]:g}.",
         )
+        self._require(
+            isinstance(self.names, tuple) and all(isinstance(name, str) for name in self.names),
+            f"names is {self.names!r}; it must be a tuple of electrodes' names.",
+        )
+        distinct = len({electrode(name) for name in self.names})
+        self._require(
+            not self.names or len(self.names) == distinct == self.channels,
+            f"names has {len(self.names)}, {distinct} distinct, and channels is {self.channels}; all must be equal.",
+        )
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(C, T)."""
+        return self.channels, self.steps
 
 
 def read(source: Payload, settings: EegSettings) -> ModalityInput:
     """A recording, or an array (C, time) at `settings.sample_rate`, to (C, T) float32.
 
-    Only EEG channels of a file count; volts become microvolts. Warns (UserWarning) when the result does not look
-    z-scored.
+    Of a file with several trials the first is read, and nothing beyond the first gap. Only its EEG channels count, by
+    type and label (see `electrodes.choose_channels`); voltages become microvolts. Warns (UserWarning) when the result
+    does not look z-scored.
 
     Raises:
-        InputError: not a recording, another number of channels, or too few samples.
+        InputError: not a recording, truncated, another number of channels, too few samples, or values that no
+            amplifier gives.
     """
     path = source if isinstance(source, Path) else None
     name = str(path or "The EEG recording")
-    if path and path.suffix.lower() not in ARRAY_SUFFIXES:
-        data = as_array(_read_recording(path, settings), name)
+    if isinstance(source, Image.Image):
+        raise InputError(f"{name} is a picture; an EEG recording is an array (channels, time).")
+    if not isinstance(source, Path):
+        data = as_array(source, name)
+    elif source.suffix.lower() in ARRAY_SUFFIXES:
+        data = as_array(load_array(source, _KEYS), name)
     else:
-        data = as_array(load_array(path, _KEYS) if path else source, name)
+        data, until = _read_recording(source, settings)
+        data, name = as_array(data, name), name + until
     _check_shape(data.shape, settings, name)
+    _check_size(data, name)
     kept = _standardised(data, settings)[:, settings.start : settings.stop]  # (C, up to stop - start)
     _warn_if_raw(kept, settings, name)
     tensor = torch.from_numpy(kept.astype(np.float32))
@@ -82,28 +113,47 @@ def read(source: Payload, settings: EegSettings) -> ModalityInput:
     return ModalityInput("eeg", tensor, str(path) if path else None)
 
 
-def _read_recording(path: Path, settings: EegSettings) -> np.ndarray:  # -> (C, time) at settings.sample_rate
-    import mne
+def _read_recording(path: Path, settings: EegSettings) -> tuple[np.ndarray, str]:  # (C, time) at settings.sample_rate
+    signals = (_read_edf if path.suffix.lower() in (".edf", ".bdf") else _read_by_mne)(path, settings)
+    scaled = _in_microvolts(signals)
+    if len(set(signals.rates)) == 1:
+        return _resample(np.stack(scaled), signals.rates[0], settings.sample_rate), signals.until
+    rows = [_resample(row[None], rate, settings.sample_rate)[0] for row, rate in zip(scaled, signals.rates)]
+    shortest = min(map(len, rows))
+    return np.stack([row[:shortest] for row in rows]), signals.until
 
+
+def _read_edf(path: Path, settings: EegSettings) -> Signals:
+    def choose(labels: Sequence[str]) -> list[int]:
+        return choose_channels(labels, settings.channels, settings.names, path)
+
+    return read_edf(path, choose, _READ_SECONDS)
+
+
+def _read_by_mne(path: Path, settings: EegSettings) -> Signals:
     check_file(path)
     if path.suffix.lower() == ".set":
         _check_inflated(path)
-    readers = {
-        ".edf": mne.io.read_raw_edf,
-        ".bdf": mne.io.read_raw_bdf,
-        ".fif": mne.io.read_raw_fif,
-        ".set": mne.io.read_raw_eeglab,
-    }
-    with parsing(str(path), f"{path.suffix} recording"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about naming conventions, and annotations that we do not use
-        raw = readers[path.suffix.lower()](path, preload=False, verbose="ERROR")
-        picks = mne.pick_types(raw.info, meg=False, eeg=True, exclude=())
-        _check_recording(raw, len(picks), settings, path)
-        rate = raw.info["sfreq"]
-        data = raw.get_data(picks=picks, stop=min(raw.n_times, round(_READ_SECONDS * rate)), verbose="ERROR")
-    if np.abs(data).max(initial=0) < _LARGEST_VOLTS:  # mne gives volts where the file says so
-        data = data * 1e6
-    return _resample(data, rate, settings.sample_rate)
+    found = run_isolated(
+        "lens_plugins.inputs.recordings:read_recording",
+        os.path.abspath(path),
+        settings.channels,
+        settings.names,
+        _READ_SECONDS,
+        name=str(path),
+        kind=f"{path.suffix} recording",
+    )
+    rows = list(found["data"])
+    return Signals(rows, [found["rate"]] * len(rows), [found["scale"]] * len(rows))
+
+
+def _in_microvolts(signals: Signals) -> list[np.ndarray]:
+    """Rows in the unit that the file names; where it names none, volts where the values are as small as volts are."""
+    unnamed = [row for row, scale in zip(signals.rows, signals.scales) if scale is None]
+    # electrodes float by many millivolts: only what is left without a channel's mean tells volts from microvolts
+    size = np.median([np.median(np.abs(row - row.mean())) for row in unnamed if len(row)] or [1.0])
+    guess = 1e6 if size < _LARGEST_VOLTS else 1.0
+    return [row * (guess if scale is None else scale) for row, scale in zip(signals.rows, signals.scales)]
 
 
 def _resample(data: np.ndarray, rate: float, target: int) -> np.ndarray:  # (C, time) -> (C, time · target / rate)
@@ -143,28 +193,24 @@ def _inflated(packed: bytes, limit: int) -> int:
     return total
 
 
-def _check_recording(raw: Any, channels: int, settings: EegSettings, path: Path) -> None:
-    low, high = _RATES
-    if not low <= raw.info["sfreq"] <= high:
-        raise InputError(f"{path} has a sample rate of {raw.info['sfreq']} Hz; it must be {low} to {high}.")
-    _check_shape((channels, raw.n_times), settings, str(path), rate=raw.info["sfreq"])
-    folder = path.parent.resolve()
-    for part in raw.filenames:  # a .set may keep its data in a second file
-        if part is not None and not Path(part).resolve().is_relative_to(folder):
-            raise InputError(f"{path} names the data file {part}, which is not inside its own folder; put it there.")
-
-
-def _check_shape(shape: tuple[int, ...], settings: EegSettings, name: str, rate: float | None = None) -> None:
+def _check_shape(shape: tuple[int, ...], settings: EegSettings, name: str) -> None:
     if len(shape) != 2:
         raise InputError(f"{name} has shape {shape}; an EEG recording is (channels, time).")
     if shape[0] != settings.channels:
         hint = " (transpose it)" if shape[1] == settings.channels else ""
         raise InputError(f"{name} has {shape[0]} EEG channels; the lens reads {settings.channels}{hint}.")
-    samples = int(shape[1] * settings.sample_rate / (rate or settings.sample_rate))
-    if samples < settings.start + 2:
+    if shape[1] < settings.start + 2:
         raise InputError(
-            f"{name} has {samples} samples at {settings.sample_rate} Hz; "
+            f"{name} has {shape[1]} samples at {settings.sample_rate} Hz; "
             f"at least {settings.start + 2} are needed, since the first {settings.start} are left out."
+        )
+
+
+def _check_size(data: np.ndarray, name: str) -> None:
+    largest = max(float(data.max()), -float(data.min()))
+    if largest > _LARGEST:
+        raise InputError(
+            f"{name} has values up to {largest:g}; EEG is in microvolts or z-scored, and at most {_LARGEST:g} is read."
         )
 
 

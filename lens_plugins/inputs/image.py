@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from typing_extensions import Self
 
-from .._config import FrozenConfig
 from .base import ModalityInput, Payload
 from .pictures import CLIP_MEAN, CLIP_STD, centre_crop, normalise, pixels, shorter_side
+from .settings import InputSettings, ViTShape
 
 __all__ = ["ImageSettings", "check_channels", "read"]
 
@@ -20,7 +21,7 @@ _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BI
 
 
 @dataclass(frozen=True)
-class ImageSettings(FrozenConfig):
+class ImageSettings(InputSettings):
     """How a host sees pictures.
 
     InstructBLIP squashes with bicubic (the default), SEED's scripts squash with bilinear, ViT-Lens-L resizes the
@@ -43,6 +44,16 @@ class ImageSettings(FrozenConfig):
             f"interpolation is {self.interpolation!r}; it must be 'bicubic' or 'bilinear'.",
         )
         self._require(*check_channels(self.mean, self.std))
+
+    @classmethod
+    def for_vit(cls, vit: ViTShape) -> Self:
+        """Pictures of the size that the ViT reads."""
+        return cls(size=vit.image_size)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(3, S, S)."""
+        return 3, self.size, self.size
 
 
 def check_channels(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[bool, str]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from typing_extensions import Self
 
-from .._config import FrozenConfig
 from ..errors import InputError
 from .arrays import ARRAY_SUFFIXES, as_array, load_array
 from .base import ModalityInput, Payload
 from .meshes import MESH_SUFFIXES, read_mesh, sample_surface
 from .pcd import read_pcd
 from .sampling import farthest_point_sample
+from .settings import InputSettings, SampleDraws, ViTShape
 from .xyz import read_xyz
 
 __all__ = ["PointCloudSettings", "read"]
@@ -28,7 +30,7 @@ _MAX_COLUMNS = 64
 
 
 @dataclass(frozen=True)
-class PointCloudSettings(FrozenConfig):
+class PointCloudSettings(InputSettings):
     """How many points are kept, which axis is up, and the seed of every random choice.
 
     The same file gives the same tensor. Lenses are trained on clouds whose y axis is up, as most meshes have it;
@@ -51,6 +53,30 @@ class PointCloudSettings(FrozenConfig):
         )
         self._require(self.seed >= 0, f"seed is {self.seed}; it must be 0 or more.")
         self._require(self.up in _UP, f"up is {self.up!r}; it must be {' or '.join(map(repr, _UP))}.")
+
+    @classmethod
+    def for_vit(cls, vit: ViTShape) -> Self:
+        """Fewer points for a small ViT, whose lens has fewer groups."""
+        return cls() if vit.large else cls(max_points=1024)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(P, 3)."""
+        return None, 3
+
+    def for_training(self) -> Self:
+        """Read all the points that a released lens would, so that every epoch can choose others."""
+        most = max(self.max_points, PointCloudSettings.max_points)
+        return replace(self, max_points=most, candidates=max(self.candidates, most))
+
+    def thinned(self, points: int) -> Self:
+        """The same with so many points of each cloud."""
+        return replace(self, max_points=points)
+
+    def batch(self, tensors: Sequence[Tensor], draws: SampleDraws, spare: int = 1) -> Tensor:
+        """Clouds of any size -> (B, P, 3), P as the lens reads; points repeat only where a cloud has fewer."""
+        chosen = draws.pick(self.max_points * spare, [len(cloud) for cloud in tensors])
+        return torch.stack([cloud[index] for cloud, index in zip(tensors, chosen)])
 
 
 def read(source: Payload, settings: PointCloudSettings) -> ModalityInput:

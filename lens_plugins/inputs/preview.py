@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -11,10 +13,11 @@ from torch import Tensor
 from ..catalog import find_modality, resolve
 from .base import ModalityInput
 
-__all__ = ["cloud", "heat_map", "picture", "preview", "traces"]
+__all__ = ["cloud", "heat_map", "picture", "preview", "preview_sheet", "traces"]
 
 SIDE = 448  # pixels of a drawing
 _GAP = 8  # between the clips of a recording
+_TITLE = 20
 _TURN, _TILT = math.radians(35), math.radians(20)  # from where a cloud is looked at
 
 
@@ -35,6 +38,19 @@ def preview(given: ModalityInput) -> Image.Image:
     for one in drawn:
         sheet.paste(one, (left, 0))
         left += one.width + _GAP
+    return sheet
+
+
+def preview_sheet(inputs: Sequence[ModalityInput]) -> Image.Image:
+    """The drawings of several inputs one below the other, each under its file's name."""
+    drawn = [preview(given) for given in inputs]
+    sheet = Image.new("RGB", (max(one.width for one in drawn), len(drawn) * (SIDE + _TITLE)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, (given, one) in enumerate(zip(inputs, drawn)):
+        top = number * (SIDE + _TITLE)
+        name = ascii(Path(given.source).name)[1:-1] if given.source else "array"  # the built-in font has no other signs
+        pen.text((4, top + 4), f"{name} ({given.modality}, {' x '.join(map(str, given.tensor.shape))})", fill="black")
+        sheet.paste(one, (0, top + _TITLE))
     return sheet
 
 

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from typing_extensions import Self
 
-from .._config import FrozenConfig
 from .base import ModalityInput, Payload
 from .image import check_channels
 from .pictures import CLIP_MEAN, CLIP_STD, centre_crop, normalise, pixels, resize_shorter_side
+from .settings import InputSettings, ViTShape
 
 __all__ = ["TactileSettings", "read"]
 
 
 @dataclass(frozen=True)
-class TactileSettings(FrozenConfig):
+class TactileSettings(InputSettings):
     """Shorter side to `resize` (bicubic on the tensor, not antialiased), centre crop of `size`, CLIP normalisation."""
 
     size: int = 224  # pixels
@@ -31,6 +32,16 @@ class TactileSettings(FrozenConfig):
             f"size is {self.size} and resize {self.resize}; size must be 1 to resize, resize at most 4096 pixels.",
         )
         self._require(*check_channels(self.mean, self.std))
+
+    @classmethod
+    def for_vit(cls, vit: ViTShape) -> Self:
+        """Frames of the size of the ViT's pictures, cut so that they show what the released lens is shown."""
+        return cls(size=vit.image_size, resize=vit.image_size * cls.resize // cls.size)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(3, S, S)."""
+        return 3, self.size, self.size
 
 
 def read(source: Payload, settings: TactileSettings) -> ModalityInput:

@@ -11,20 +11,22 @@ from typing import Any
 from typing_extensions import Self
 
 from .. import __version__
-from .._config import FrozenConfig
+from .._config import FrozenConfig, trait
 from ..catalog import find_modality, resolve
 from ..errors import ConfigError
+from ..inputs.settings import InputSettings, ViTShape
 from .embeddings import DepthConfig, EegConfig, PatchConfig, PointConfig, SpectrogramConfig
+from .embeddings.base import EmbeddingConfig, required_input
 from .perceiver import PerceiverConfig
 from .tower import TowerConfig
 
-__all__ = ["DIM_HEAD", "FORMAT", "LensConfig", "ViTFingerprint", "presets"]
+__all__ = ["DIM_HEAD", "FORMAT", "LensConfig", "ViTFingerprint", "embedding_class", "presets", "settings_class"]
 
 FORMAT = 1
 """Number of the layout of a saved lens folder; a reader refuses a higher one."""
 
 DIM_HEAD = {1408: 88, 1024: 64}
-"""Width of an attention head by width of the lens: weight shapes do not tell it."""
+"""Width of an attention head, of the resampler and of a tower, by width of the lens: weight shapes do not tell it."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,9 @@ class LensConfig(FrozenConfig):
 
     modality: str
     width: int  # of a latent
-    embedding: FrozenConfig  # the config class of the modality's embedding
+    embedding: Any  # an `EmbeddingConfig`: the config class of the modality's embedding
     resampler: PerceiverConfig | None = None
-    input: FrozenConfig | None = None  # preprocessing; None becomes the modality's defaults
+    input: Any = None  # `InputSettings`: the settings class of the modality; None becomes its defaults
     vit: ViTFingerprint | None = None
     family: str = "own"  # eva_g14, clip_l14, pocket or own
     tower: TowerConfig | None = None  # a tower of its own, in the clip_l14 family
@@ -52,20 +54,41 @@ class LensConfig(FrozenConfig):
 
     def __post_init__(self) -> None:
         if self.input is None:
-            object.__setattr__(self, "input", _settings_class(self.modality)())
-        expected = _embedding_class(self.modality).config_class
+            object.__setattr__(self, "input", settings_class(self.modality)())
+        expected = embedding_class(self.modality).config_class
         self._require(
             isinstance(self.embedding, expected),
             f"a lens for {self.modality} is built from a {expected.__name__}, "
             f"not from a {type(self.embedding).__name__}.",
         )
-        self.embedding.check_input(self.input)
+        trait(self.embedding, "check_input", EmbeddingConfig)(self.input)
         self._check_widths()
 
     @property
     def num_tokens(self) -> int:
         """Latents written for one input."""
-        return self.resampler.latents if self.resampler else self.embedding.tokens
+        return self.resampler.latents if self.resampler else int(self.embedding.tokens)
+
+    @classmethod
+    def for_vit(cls, modality: str, vit: ViTShape, values: Mapping[str, Any] | None = None) -> LensConfig:
+        """A new lens that fits a ViT: the sizes of the released lenses for a large one, a small lens for a small one.
+
+        Args:
+            modality: any that has an embedding.
+            vit: whose width, patches and picture size the lens follows.
+            values: fields of the lens's parts by name (`num_groups=64`), as `override` takes them.
+
+        Raises:
+            ConfigError: the modality has no embedding, its classes cannot size themselves, or a value is refused.
+        """
+        config_class = embedding_class(modality).config_class
+        embedding = trait(config_class, "for_vit", EmbeddingConfig)(vit)
+        depth, self_per_cross = trait(config_class, "resampling", EmbeddingConfig)(vit)
+        resampler = _sized_resampler(vit, embedding.width, depth, self_per_cross) if depth else None
+        settings = trait(settings_class(modality), "for_vit", InputSettings)(vit)
+        settings = replace(settings, **required_input(embedding, type(settings)))
+        config = cls(modality, vit.width, embedding, resampler, settings, ViTFingerprint(vit.width, vit.patches))
+        return config.override(values) if values else config
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
@@ -87,9 +110,9 @@ class LensConfig(FrozenConfig):
         if not isinstance(modality, str):
             raise ConfigError(f"A lens configuration names its modality; this one has {modality!r}.")
         classes = {
-            "embedding": _embedding_class(modality).config_class,
+            "embedding": embedding_class(modality).config_class,
             "resampler": PerceiverConfig,
-            "input": _settings_class(modality),
+            "input": settings_class(modality),
             "vit": ViTFingerprint,
             "tower": TowerConfig,
         }
@@ -114,6 +137,14 @@ class LensConfig(FrozenConfig):
             own = {name: value for name, value in values.items() if name in part.to_dict()}
             changed[part_name] = part.from_dict({**part.to_dict(), **own})
         return replace(self, **changed)
+
+    def reading(self, values: Mapping[str, Any]) -> LensConfig:
+        """The same lens, which reads its inputs with other settings (`kind="depth_mm"`); its weights stay as they are.
+
+        Raises:
+            ConfigError: a setting that its modality does not have, or one that makes other tensors than the lens reads.
+        """
+        return replace(self, input=type(self.input).from_dict({**self.input.to_dict(), **values}))
 
     def _check_widths(self) -> None:
         written = self.resampler.width if self.resampler else self.embedding.width
@@ -149,15 +180,28 @@ def _read(name: str, value: Any, cls: type[FrozenConfig] | None) -> Any:
     return cls.from_dict(value)
 
 
-def _embedding_class(modality: str) -> Any:
+def embedding_class(modality: str) -> Any:
+    """The tokenizer of a modality.
+
+    Raises:
+        ConfigError: the modality has none, since the host's own patch embedding reads it.
+    """
     row = find_modality(modality)
     if row.embedding is None:
         raise ConfigError(f"There is no lens for {row.noun}: the host's own patch embedding reads it.")
     return resolve(row.embedding)
 
 
-def _settings_class(modality: str) -> Any:
+def settings_class(modality: str) -> Any:
+    """The class of a modality's settings."""
     return resolve(find_modality(modality).settings)
+
+
+def _sized_resampler(vit: ViTShape, context_width: int, depth: int, self_per_cross: int) -> PerceiverConfig:
+    """As many latents as the ViT has patches; 16 heads at most, each 32 wide or more."""
+    heads = next(n for n in (16, 8, 4, 2, 1) if n == 1 or (vit.width % n == 0 and vit.width // n >= 32))
+    head = vit.width // heads
+    return PerceiverConfig(vit.width, vit.patches, context_width, depth, self_per_cross, 1, head, heads, head)
 
 
 def _perceiver(width: int, depth: int, self_per_cross: int, context_width: int) -> PerceiverConfig:
@@ -166,7 +210,7 @@ def _perceiver(width: int, depth: int, self_per_cross: int, context_width: int) 
 
 
 @cache
-def presets() -> dict[str, tuple[FrozenConfig, PerceiverConfig | None]]:
+def presets() -> dict[str, tuple[EmbeddingConfig, PerceiverConfig | None]]:
     """Embedding and resampler of the released lenses, by catalogue id (paper: Lei et al. 2023, ViT-Lens)."""
     wide, narrow = _perceiver(1408, 6, 1, 384), _perceiver(1024, 4, 1, 384)
     return {

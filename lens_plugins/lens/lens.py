@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ..catalog import find_modality, resolve
 from ..errors import CheckpointError, InputError
 from ..files.digests import sha256_of
 from ..files.folders import CONFIG_FILE, WEIGHTS_FILE, read_folder, save_folder
 from ..files.tensors import check_finite
 from ..keymap import check_state
-from .config import LensConfig
+from .config import LensConfig, embedding_class
 from .perceiver import Perceiver
 from .tower import Tower
 
@@ -42,7 +41,7 @@ class Lens(nn.Module):
         super().__init__()
         self.config = config
         self.source: Path | None = None
-        self.embedding: nn.Module = resolve(find_modality(config.modality).embedding)(config.embedding)
+        self.embedding: Any = embedding_class(config.modality)(config.embedding)  # an `Embedding`, ours or another's
         self.resampler: nn.Module = Perceiver(config.resampler) if config.resampler else nn.Identity()
         self.tower: nn.Module | None = Tower(config.tower) if config.tower else None
 

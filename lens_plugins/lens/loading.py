@@ -6,8 +6,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import Tensor
 
 from .. import catalog
 from ..errors import CheckpointError
@@ -19,7 +21,10 @@ from ..files.tensors import FLOATS, dtype_of, flat_state, read_pt_value
 from .layouts import Released, check_modality, infer, recognise
 from .lens import Lens, meta_state
 
-__all__ = ["load_lens", "locate", "open_released"]
+__all__ = ["has_vit_copy", "load_lens", "locate", "open_released", "vit_copy"]
+
+# Of each lens loaded from a released file: the ViT beside it there, mapped, so that `plug` need not open it again.
+_vit_copies: WeakKeyDictionary[Lens, Mapping[str, Tensor]] = WeakKeyDictionary()
 
 
 def load_lens(
@@ -53,14 +58,34 @@ def load_lens(
         lens = Lens.from_pretrained(path, dtype=dtype, device=device, overrides=overrides)
         check_modality(source, lens.modality, modality)
         return lens
-    released = open_released(path, modality)
+    row = catalog.find_lens(os.fspath(source))
+    released = open_released(path, modality or (row.modality if row else None))
     with parsing(str(path), "lens", "fetch it again", error=CheckpointError):
         config = infer(released, overrides)
         expected = meta_state(config, released.tensors, str(path))
         tensors = released.table.convert(released.tensors, expected, source=str(path))
     lens = Lens.from_state(config, tensors, str(path), dtype=dtype, device=device)
     lens.source = path
+    _vit_copies[lens] = released.vit
     return lens
+
+
+def vit_copy(lens: Lens) -> Mapping[str, Tensor]:
+    """The ViT that lies beside a lens in the file it was loaded from, by LAVIS names; {} where there is none.
+
+    Raises:
+        CheckpointError: the lens was not loaded by `load_lens`, and its file cannot be read.
+    """
+    if lens.source is None or not has_vit_copy(lens):
+        return {}
+    return _vit_copies[lens] if lens in _vit_copies else open_released(lens.source, lens.modality).vit
+
+
+def has_vit_copy(lens: Lens) -> bool:
+    """Whether a ViT lies beside a lens in its file; no file is opened, so True where only that would tell."""
+    if lens.source is None or lens.source.is_dir():
+        return False
+    return bool(_vit_copies.get(lens, True))
 
 
 def locate(source: str | os.PathLike[str]) -> Path:
@@ -75,7 +100,7 @@ def locate(source: str | os.PathLike[str]) -> Path:
         return path
     row = catalog.find_lens(name)
     if row is not None and row.family == "pocket":
-        return Path(__file__).parent.parent / row.source
+        return catalog.folder_of(row.source)
     if row is not None:
         return _checked(fetch(row.source, row.file), row)
     parts = name.split("/")

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..keymap import compare_state
-from .config import DIM_HEAD, LensConfig, presets
-from .layouts import CLIP, check_modality, infer
+from .config import LensConfig, presets
+from .layouts import CLIP, check_modality, infer_with_notes
 from .lens import Lens, meta_state, read_lens_folder
-from .loading import locate, open_released
+from .loading import locate, open_released, vit_copy
 
 __all__ = ["LensReport", "compare_vit", "inspect_lens"]
 
@@ -83,16 +83,10 @@ def compare_vit(
         (name, largest absolute difference) of each, the largest first; infinity where the shapes differ.
     """
     if isinstance(lens, Lens):
-        if lens.source is None:
-            return []
-        lens, modality = lens.source, lens.modality
-    path = locate(lens)
-    if path.is_dir():
-        return []
-    released = open_released(path, modality)
-    own = released.vit
-    if released.modality == "tactile":  # the patch embedding is the lens itself
-        own = {name: tensor for name, tensor in own.items() if not name.startswith("patch_embed.")}
+        own = vit_copy(lens)
+    else:
+        path = locate(lens)
+        own = {} if path.is_dir() else open_released(path, modality).vit
     found = ((name, _difference(own[name], host_vit[name])) for name in own.keys() & host_vit.keys())
     return sorted(((name, value) for name, value in found if value > 0), key=lambda pair: (-pair[1], pair[0]))
 
@@ -109,11 +103,8 @@ def _difference(a: Tensor, b: Tensor) -> float:
 
 def _file_report(path: Path, modality: str | None, overrides: Mapping[str, object]) -> LensReport:
     released = open_released(path, modality)
-    config = infer(released, overrides, guess_heads=True)
+    config, notes = infer_with_notes(released, overrides, guess_heads=True)
     match = released.table.match(released.tensors, meta_state(config, released.tensors, str(path)))
-    notes = []
-    if config.resampler and DIM_HEAD.get(config.width) is None and "latent_dim_head" not in overrides:
-        notes.append("The shapes do not tell the heads: one is assumed; pass cross_dim_head and latent_dim_head.")
     if config.family == CLIP and config.tower is None:
         notes.append("The file holds no tower for this lens.")
     return LensReport(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import CheckpointError, LensPluginsError
+from ..files.digests import sha256_of
 
 __all__ = ["Packaged", "cache_folder", "prepared"]
 
@@ -36,7 +36,7 @@ class Packaged:
             CheckpointError: it is not the published file.
         """
         path = self._installed() or self._downloaded(scratch)
-        if (found := _sha256(path)) != self.sha256:
+        if (found := sha256_of(path, error=CheckpointError)) != self.sha256:
             raise CheckpointError(f"{path.name} of {self.requirement} has sha256 {found}, published is {self.sha256}.")
         return path
 
@@ -84,11 +84,3 @@ def prepared(name: str, source: Packaged, convert: Callable[[Path, Path], None])
         if not target.exists():  # another process may have been quicker
             shutil.move(made, target)
     return target
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -29,10 +29,16 @@ class Held:
     owner: nn.Module
     name: str
 
+    @property
+    def placed(self) -> Tensor:
+        """The parameter where it is now: under offload its shape and dtype are real, its values are not there."""
+        parameter: Tensor = getattr(self.owner, self.name)
+        return parameter
+
     def read(self) -> Tensor:
         """The values, on the device that its owner computes on."""
         with aligned(self.owner):
-            return getattr(self.owner, self.name)
+            return self.placed
 
 
 class FrozenViT:
@@ -69,24 +75,22 @@ class FrozenViT:
         self.blocks = blocks
         self.norm = norm
         self.image_size = image_size
-        _, rows, self.width = getattr(positions.owner, positions.name).shape
+        _, rows, self.width = positions.placed.shape
         self.num_patches = rows - 1
-        for what, shape in (
-            ("class token", getattr(class_token.owner, class_token.name).shape),
-            ("final norm", norm.weight.shape),
-        ):
-            if shape[-1] != self.width:
-                raise CheckpointError(f"{name}: the {what} is {shape[-1]} wide, the positions are {self.width} wide.")
+        for what, part in (("class token", class_token), ("final norm", Held(norm, "weight"))):
+            if (width := part.placed.shape[-1]) != self.width:
+                raise CheckpointError(f"{name}: the {what} is {width} wide, the positions are {self.width} wide.")
 
     @property
     def norm_eps(self) -> float:
         """Epsilon of the final norm: 1e-5 as LAVIS and SEED trained it, 1e-6 by transformers' configuration."""
-        return float(self.norm.eps)
+        norm: Any = self.norm  # any module with `eps`
+        return float(norm.eps)
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the tokens between embedding and blocks."""
-        return getattr(self.positions.owner, self.positions.name).dtype
+        return self.positions.placed.dtype
 
     @property
     def device(self) -> torch.device:
@@ -175,7 +179,7 @@ def _x(shape: Sequence[int]) -> str:
     return ", ".join(map(str, shape))
 
 
-def vit_from_tower(tower: nn.Module, name: str | None = None) -> FrozenViT:
+def vit_from_tower(tower: Any, name: str | None = None) -> FrozenViT:
     """The ViT of transformers' `InstructBlipVisionModel` or `Blip2VisionModel`."""
     embeddings = tower.embeddings
     return FrozenViT(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..inputs import AudioSettings, DepthSettings, EegSettings, ModalityInput, TactileSettings
-from ..lens.config import LensConfig
-from ..lens.embeddings import DepthConfig, EegConfig, PatchConfig, PointConfig, SpectrogramConfig
+from .._config import trait
+from ..catalog import find_modality
+from ..inputs import ModalityInput
+from ..inputs.settings import InputSettings, ViTShape
+from ..lens.config import LensConfig, embedding_class, settings_class
+from ..lens.embeddings.base import EmbeddingConfig, required_input
 from ..lens.lens import Lens
 from ..lens.perceiver import PerceiverConfig
 
@@ -32,7 +36,8 @@ __all__ = [
 
 WIDTH, PATCHES, IMAGE_SIZE = 32, 4, 28
 TEXT_WIDTH = 8
-HOSTS = ("instructblip-llama", "instructblip-t5", "blip2-opt", "blip2-t5")
+_FREE_AXIS = 40  # where the inputs of one lens may differ in size
+HOSTS = ("instructblip-llama", "instructblip-t5", "blip2-opt", "blip2-t5", "instructblipvideo-llama", "minigpt4-llama")
 
 _WORDS = (
     "a",
@@ -74,6 +79,10 @@ def small_host(name: str, *, seed: int = 0) -> PreTrainedModel:
     """One of `HOSTS` in transformers' own classes, random but lively: every stage changes what it is given."""
     import transformers
 
+    from .small_prefix import MODELS
+
+    if name in MODELS:
+        return MODELS[name](seed=seed)
     family, language_model = name.split("-")
     kind = {"instructblip": "InstructBlip", "blip2": "Blip2"}[family]
     config = getattr(transformers, f"{kind}Config")(
@@ -94,6 +103,10 @@ def small_host(name: str, *, seed: int = 0) -> PreTrainedModel:
 
 def write_host(folder: str | os.PathLike[str], name: str, *, seed: int = 0) -> Path:
     """The same as a folder that transformers and `load_host` read, tokenizers included."""
+    from .small_prefix import WRITERS
+
+    if name in WRITERS:
+        return WRITERS[name](folder, seed=seed)
     folder = Path(folder)
     small_host(name, seed=seed).save_pretrained(folder)
     family, language_model = name.split("-")
@@ -127,16 +140,8 @@ def write_text_tower(folder: str | os.PathLike[str], *, seed: int = 0) -> Path:
 
 
 def small_lens(modality: str, *, width: int = WIDTH, latents: int = PATCHES, clips: int = 3, seed: int = 0) -> Lens:
-    """A lens of any modality that fits `small_host`, frozen."""
-    embedding, settings = {
-        "point_cloud": (PointConfig(24, 8, 8, 12, 8), None),
-        "audio": (SpectrogramConfig(24, 24), AudioSettings(frames=24, clip_seconds=1.0, clips=clips)),
-        "depth": (DepthConfig(width, 14, IMAGE_SIZE), DepthSettings(size=IMAGE_SIZE)),
-        "eeg": (EegConfig(24, 5, 20), EegSettings(channels=5, steps=20)),
-        "tactile": (PatchConfig(width, 14, IMAGE_SIZE), TactileSettings(size=IMAGE_SIZE)),
-    }[modality]
-    resampler = None if modality in ("depth", "tactile") else PerceiverConfig(width, latents, 24, 1, 1, 1, 16, 2, 16)
-    lens = Lens(LensConfig(modality, width, embedding, resampler, settings)).eval().requires_grad_(False)
+    """A lens of any modality that fits `small_host`, frozen; sized as its embedding and settings say in `small`."""
+    lens = Lens(_small_config(modality, width, latents, clips)).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for weight in lens.parameters():
         weight.normal_(0.0, 0.3, generator=generator)
@@ -145,15 +150,28 @@ def small_lens(modality: str, *, width: int = WIDTH, latents: int = PATCHES, cli
 
 def small_input(modality: str, *, clips: int = 3, seed: int = 0) -> ModalityInput:
     """What `read` makes of a file, for `small_lens` and the small hosts' own pictures."""
-    shape = {
-        "image": (3, IMAGE_SIZE, IMAGE_SIZE),
-        "point_cloud": (40, 3),
-        "depth": (1, IMAGE_SIZE, IMAGE_SIZE),
-        "audio": (clips, 24, 128) if clips > 1 else (24, 128),
-        "tactile": (3, IMAGE_SIZE, IMAGE_SIZE),
-        "eeg": (5, 20),
-    }[modality]
+    if find_modality(modality).embedding is None:
+        settings = settings_class(modality).for_vit(ViTShape(WIDTH, PATCHES, IMAGE_SIZE))
+    else:
+        settings = _small_config(modality, WIDTH, PATCHES, clips).input
+    shape = [_FREE_AXIS if size is None else size for size in trait(settings, "shape", InputSettings)]
     return ModalityInput(modality, torch.randn(shape, generator=torch.Generator().manual_seed(seed)), None)
+
+
+def _small_config(modality: str, width: int, latents: int, clips: int) -> LensConfig:
+    """The classes of a modality at their small sizes, with the parts of a lens for a large ViT."""
+    embedding_type, settings_type = embedding_class(modality).config_class, settings_class(modality)
+    vit = ViTShape(WIDTH, PATCHES, IMAGE_SIZE)
+    embedding = trait(embedding_type, "for_vit", EmbeddingConfig)(vit)
+    embedding = replace(embedding, **trait(embedding_type, "small", EmbeddingConfig))
+    settings = trait(settings_type, "for_vit", InputSettings)(vit)
+    values = {**trait(settings_type, "small", InputSettings), **required_input(embedding, settings_type)}
+    settings = replace(settings, **values, **({"clips": clips} if hasattr(settings, "clips") else {}))
+    depth, _ = trait(embedding_type, "resampling", EmbeddingConfig)(replace(vit, width=1024))
+    if depth == 0:
+        return LensConfig(modality, width, replace(embedding, width=width), None, settings)
+    resampler = PerceiverConfig(width, latents, embedding.width, 1, 1, 1, 16, 2, 16)
+    return LensConfig(modality, width, embedding, resampler, settings)
 
 
 def _text_config(name: str) -> Any:

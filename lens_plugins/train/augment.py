@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import Self
 
-from .._config import FrozenConfig
+from .._config import FrozenConfig, trait
+from ..catalog import find_modality, resolve
 
 __all__ = [
+    "Augment",
     "Augmentation",
     "AudioAugment",
     "DepthAugment",
@@ -29,7 +33,6 @@ __all__ = [
     "PointCloudAugment",
     "TactileAugment",
     "augmentation_for",
-    "pick_points",
 ]
 
 
@@ -80,14 +83,19 @@ def _mix(*numbers: int) -> int:
 Augmentation = Callable[[Tensor, Draws], Tensor]
 
 
-def pick_points(clouds: Sequence[Tensor], count: int, draws: Draws) -> Tensor:
-    """Cut clouds of unequal size to one: B of (P_i, 3) -> (B, count, 3)."""
-    chosen = draws.pick(count, [len(cloud) for cloud in clouds])
-    return torch.stack([cloud[index] for cloud, index in zip(clouds, chosen)])
+@dataclass(frozen=True)
+class Augment(FrozenConfig):
+    """Base of the variations that a row of the catalogue names: an `Augmentation` with values."""
+
+    @classmethod
+    def for_settings(cls, settings: Any) -> Self:
+        """The usual variation of what is read with these settings: fields of one name have one value."""
+        shared = {f.name for f in fields(settings)} & {f.name for f in (fields(cls) if is_dataclass(cls) else ())}
+        return cls(**{name: getattr(settings, name) for name in sorted(shared)})
 
 
 @dataclass(frozen=True)
-class PointCloudAugment(FrozenConfig):
+class PointCloudAugment(Augment):
     """Clouds from elsewhere: turned, tilted, stretched, other up axis, noisy, thin, with a side missing.
 
     Called with (B, P, 3), returns (B, points, 3), centred and scaled to the unit ball again. Give more points than
@@ -107,6 +115,11 @@ class PointCloudAugment(FrozenConfig):
     scan_grid: int = 24  # cells of the depth test, each way
     outliers: float = 0.3  # share of clouds with stray points
     stray: float = 0.01  # largest share of such points
+
+    @classmethod
+    def for_settings(cls, settings: Any) -> Self:
+        """Clouds of as many points as the lens reads."""
+        return cls(points=settings.max_points)
 
     def __call__(self, clouds: Tensor, draws: Draws) -> Tensor:
         clouds = clouds * torch.exp(draws.uniform(1, 3, low=math.log(self.scale[0]), high=math.log(self.scale[1])))
@@ -190,7 +203,7 @@ def _to_unit_ball(clouds: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class AudioAugment(FrozenConfig):
+class AudioAugment(Augment):
     """Spectrograms (B, T, F): masks, a quiet second clip, noise, a roll in time; more where asked.
 
     The defaults are the recipe of the Audio Spectrogram Transformer (Gong et al. 2021), but that the mixed clip stays
@@ -308,7 +321,7 @@ def _read_at(clips: Tensor, places: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class TactileAugment(FrozenConfig):
+class TactileAugment(Augment):
     """Frames (B, 3, S, S): a crop, flips both ways, any rotation, in one resampling."""
 
     smallest_crop: float = 0.6  # of the side
@@ -324,7 +337,7 @@ class TactileAugment(FrozenConfig):
 
 
 @dataclass(frozen=True)
-class DepthAugment(FrozenConfig):
+class DepthAugment(Augment):
     """Disparity maps (B, 1, S, S): a crop, a flip, one erased rectangle; and, where asked, what a sensor does to them.
 
     A depth camera measures disparity, so its error is even there and grows with the square of the distance; it loses
@@ -372,7 +385,7 @@ class DepthAugment(FrozenConfig):
         placed = (torch.where(empty & walled, behind, disparity) - self.mean) / self.std
         return torch.where(empty & ~walled, maps, placed).clamp(min=self.missing)
 
-    def _background(self, size: tuple[int, int], draws: Draws) -> Tensor:
+    def _background(self, size: Sequence[int], draws: Draws) -> Tensor:
         """(B, 1, H, W) disparity of a wall and a floor, that of the thing being 1. That of a plane is even: affine."""
         down, right = (torch.linspace(-1, 1, length) for length in size)
         wall = draws.uniform(1, 1, low=0.35, high=0.8) + draws.uniform(1, 1, low=-0.15, high=0.15) * right
@@ -390,7 +403,7 @@ class DepthAugment(FrozenConfig):
         noisy = maps + draws.normal(1, height, width) * draws.uniform(1, 1, 1, high=self.noise)
         return torch.where(seen & (chance >= share), noisy.clamp(min=self.missing), self.missing)
 
-    def _hole(self, size: tuple[int, int], draws: Draws) -> Tensor:
+    def _hole(self, size: Sequence[int], draws: Draws) -> Tensor:
         """(B, H, W) bool."""
         erased = draws.uniform(1, 1) < self.erase
         inside = []
@@ -409,7 +422,7 @@ def _resample(pictures: Tensor, matrix: Tensor, centre: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class EegAugment(FrozenConfig):
+class EegAugment(Augment):
     """Recordings (B, C, T): noise, silent channels, a shift in time."""
 
     noise: float = 0.1  # largest standard deviation, in those of the recording
@@ -427,26 +440,12 @@ class EegAugment(FrozenConfig):
         return recordings.gather(2, index[:, None, :].expand_as(recordings))
 
 
-_OF_MODALITY: dict[str, Callable[[], Augmentation]] = {
-    "audio": AudioAugment,
-    "depth": DepthAugment,
-    "tactile": TactileAugment,
-    "eeg": EegAugment,
-}
-
-
-def augmentation_for(
-    modality: str, *, points: int = 0, mean: float | None = None, std: float | None = None
-) -> Augmentation | None:
-    """The default variation of a modality, or None for those that have none (pictures, modalities of other packages).
+def augmentation_for(modality: str, settings: Any) -> Augmentation | None:
+    """The usual variation of a modality, or None where its row names none.
 
     Args:
         modality: its name.
-        points: of each cloud (point clouds only).
-        mean, std: of the spectrogram's normalisation (audio only).
+        settings: that its inputs are read with.
     """
-    if modality == "point_cloud" and points:
-        return PointCloudAugment(points=points)
-    if modality == "audio" and mean is not None and std is not None:
-        return AudioAugment(mean=mean, std=std)
-    return _OF_MODALITY[modality]() if modality in _OF_MODALITY else None
+    named = find_modality(modality).augment
+    return None if named is None else trait(resolve(named), "for_settings", Augment)(settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from .._config import FrozenConfig
 
@@ -26,13 +26,6 @@ _NOT_NEGATIVE = (
     "regression_weight",
     "embedding_share",
 )
-_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
-    "int": ((int,), "a whole number"),
-    "float": ((int, float), "a number"),
-    "str": ((str,), "a word"),
-    "bool": ((bool,), "true or false"),
-    "tuple[float, float]": ((tuple,), "two numbers"),
-}
 _OF_THE_RUN = ("max_minutes", "log_every", "checkpoint_every", "num_workers", "memory_gb")
 
 
@@ -47,7 +40,7 @@ class TrainConfig(FrozenConfig):
     steps: int = 1000  # optimizer steps; also the length of the cosine
     batch_size: int = 64  # pairs a step, over all devices together; cut to the number of training pairs
     optimizer: str = "adamw"  # adamw | muon (for the lens's matrices): sooner there from random weights
-    lr: float | None = None  # None: 5e-4 for point clouds, 2e-4 for the rest
+    lr: float | None = None  # None: the usual one of the lens's embedding
     warmup_steps: int | None = None  # None: a tenth of `steps`
     embedding_share: float = 1.0  # of the learning rate, for the lens's embedding; less for one that knows something
     betas: tuple[float, float] = (0.9, 0.98)
@@ -75,7 +68,7 @@ class TrainConfig(FrozenConfig):
     memory_gb: float = 2.0  # of decoded inputs kept in memory; what exceeds it is read again each epoch
 
     def __post_init__(self) -> None:
-        self._check_types()
+        self._check_kinds()
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             self._require(value in allowed, f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
@@ -102,15 +95,6 @@ class TrainConfig(FrozenConfig):
         )
         terms = self.image_weight + self.text_weight + (self.regression_weight if self.regression != "none" else 0)
         self._require(terms > 0, "image_weight, text_weight and regression_weight are all 0; nothing would be learnt.")
-
-    def _check_types(self) -> None:
-        """A word where a number belongs would otherwise be met in the middle of a run."""
-        for f in fields(self):
-            value, (kind, _, rest) = getattr(self, f.name), str(f.type).partition(" | ")
-            if kind in _TYPES and not (rest == "None" and value is None):
-                types, noun = _TYPES[kind]
-                fits = isinstance(value, types) and isinstance(value, bool) == (kind == "bool")
-                self._require(fits, f"{f.name} is {value!r}; it must be {noun}.")
 
     @property
     def warmup(self) -> int:

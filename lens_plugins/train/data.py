@@ -3,62 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from .._config import trait
 from ..errors import LensPluginsError
 from ..inputs import read
-from .augment import Augmentation, Draws, pick_points
+from ..inputs.settings import InputSettings
+from .augment import Augmentation, Draws
 from .config import TrainConfig
 from .loss import Batch
 from .manifest import Pair
 
-__all__ = ["Anchors", "Cut", "InputStore", "PairBatches", "Schedule", "cut_for", "loader", "reading_settings"]
+__all__ = ["Anchors", "InputStore", "PairBatches", "Schedule", "loader"]
 
-_READ_POINTS = 8192  # of a training cloud, whatever the lens reads at once
-_POOL = 2  # points given to the augmentation for each that it returns, so that cuts leave enough
-
-Cut = Callable[[Sequence[Tensor], Draws], Tensor]  # B tensors as they were read -> one batch
-
-
-def reading_settings(settings: Any) -> Any:
-    """How training reads an input: as the lens does, but with all points of a cloud, so that epochs pick others."""
-    if hasattr(settings, "max_points"):
-        return replace(settings, max_points=max(settings.max_points, _READ_POINTS))
-    return settings
-
-
-def cut_for(settings: Any, points: int, augmented: bool) -> Cut:
-    """How inputs of unequal size become a batch: some points of each cloud, one clip of each recording, or as they are.
-
-    Args:
-        settings: of the modality.
-        points: of each cloud after augmentation.
-        augmented: whether an augmentation follows, which wants points to spare.
-    """
-    if hasattr(settings, "max_points"):
-        return partial(_some_points, count=points * (_POOL if augmented else 1))
-    if getattr(settings, "clips", 1) > 1:
-        return _one_clip
-    return _all
-
-
-def _some_points(clouds: Sequence[Tensor], draws: Draws, count: int) -> Tensor:
-    return pick_points(clouds, count, draws)
-
-
-def _one_clip(recordings: Sequence[Tensor], draws: Draws) -> Tensor:
-    picked = draws.choice([len(clips) for clips in recordings])
-    return torch.stack([clips[index] for clips, index in zip(recordings, picked)])
-
-
-def _all(tensors: Sequence[Tensor], draws: Draws) -> Tensor:
-    return torch.stack(list(tensors))
+_SPARE = 2  # points given to the augmentation for each that it returns, so that cuts leave enough
 
 
 class InputStore:
@@ -155,7 +117,7 @@ class PairBatches(Dataset[Batch]):
         store: decoded inputs of the training pairs.
         anchors: of the same pairs.
         config: of the run.
-        cut: makes one tensor of a batch's inputs.
+        settings: of the modality, which make one tensor of a batch's inputs.
         augmentation: applied to whole batches; None for none.
     """
 
@@ -164,11 +126,11 @@ class PairBatches(Dataset[Batch]):
         store: InputStore,
         anchors: Anchors,
         config: TrainConfig,
-        cut: Cut,
+        settings: Any,
         augmentation: Augmentation | None,
     ) -> None:
         self._store, self._anchors, self._config = store, anchors, config
-        self._cut, self._augmentation = cut, augmentation
+        self._batch, self._augmentation = trait(settings, "batch", InputSettings), augmentation
 
     def __getitem__(self, which: tuple[int, Sequence[int]]) -> Batch:
         epoch, indices = which
@@ -180,8 +142,10 @@ class PairBatches(Dataset[Batch]):
         return Batch(inputs, images, torch.tensor(keys), texts, torch.tensor(text_keys))
 
     def _inputs(self, indices: Sequence[int], draws: Draws) -> Tensor:
-        batch = self._cut([self._store[index] for index in indices], draws)
-        return batch if self._augmentation is None else self._augmentation(batch, draws)
+        tensors = [self._store[index] for index in indices]
+        if self._augmentation is None:
+            return self._batch(tensors, draws)
+        return self._augmentation(self._batch(tensors, draws, spare=_SPARE), draws)
 
     def _images(self, indices: Sequence[int], draws: Draws) -> Tensor:
         if self._config.views == "mean":

@@ -7,13 +7,16 @@ the paired picture's own features. B batch, D width of the ViT, E width of the t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import InternalError
 from .config import TrainConfig
 
 __all__ = ["AlignmentLoss", "Batch", "anchor_rows", "soft_targets", "symmetric_contrast"]
@@ -112,15 +115,19 @@ class AlignmentLoss(nn.Module):
 
     def to_text(self, cls: Tensor) -> Tensor:
         """CLS rows (B, D) in the text tower's space (B, E), of unit length."""
+        if self.text_head is None:
+            raise InternalError("This loss has no text head to lead into the space of texts.")
         return F.normalize(self.text_head(cls), dim=-1)
 
     def _image(self, cls: Tensor, batch: Batch, scale: Tensor, accelerator: Accelerator | None) -> Tensor:
         rows = (self.compare(cls), self.compare(batch.images[:, 0]), batch.image_keys)
-        return symmetric_contrast(*_from_all(rows, accelerator), scale)
+        left, right, keys = _from_all(rows, accelerator)
+        return symmetric_contrast(left, right, keys, scale)
 
     def _text(self, cls: Tensor, batch: Batch, scale: Tensor, accelerator: Accelerator | None) -> Tensor:
         rows = (self.to_text(cls), F.normalize(batch.texts, dim=-1), batch.text_keys)
-        return symmetric_contrast(*_from_all(rows, accelerator), scale)
+        left, right, keys = _from_all(rows, accelerator)
+        return symmetric_contrast(left, right, keys, scale)
 
     def _regression(self, features: Tensor, batch: Batch) -> Tensor:
         """Mean distance over the rows that have a picture, between unit vectors."""
@@ -141,18 +148,19 @@ class _Gather(torch.autograd.Function):
     """Rows of all processes; the gradient of a row is summed over the processes and comes back to its own."""
 
     @staticmethod
-    def forward(ctx, rows: Tensor, accelerator: Accelerator) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, accelerator: Accelerator) -> Tensor:
         ctx.accelerator, ctx.count = accelerator, len(rows)
-        return accelerator.gather(rows.contiguous())
+        gathered: Tensor = accelerator.gather(rows.contiguous())
+        return gathered
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         total = ctx.accelerator.reduce(gradient.contiguous(), reduction="sum")
         start = ctx.accelerator.process_index * ctx.count
         return total[start : start + ctx.count], None
 
 
-def _from_all(rows: tuple[Tensor, ...], accelerator: Accelerator | None) -> tuple[Tensor, ...]:
+def _from_all(rows: Sequence[Tensor], accelerator: Accelerator | None) -> Sequence[Tensor]:
     if accelerator is None or accelerator.num_processes == 1:
         return rows
-    return tuple(_Gather.apply(r, accelerator) if r.requires_grad else accelerator.gather(r.contiguous()) for r in rows)
+    return [_Gather.apply(r, accelerator) if r.requires_grad else accelerator.gather(r.contiguous()) for r in rows]

@@ -11,15 +11,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .._config import trait
 from ..errors import ConfigError
 from ..files.digests import sha256_of
 from ..inputs.image import ImageSettings
+from ..inputs.settings import InputSettings
 from ..lens.lens import Lens
 from ..splice.frozen import digest
 from ..splice.vit import FrozenViT
 from .anchors import AnchorCache
 from .config import TrainConfig
-from .data import Anchors, InputStore, reading_settings
+from .data import Anchors, InputStore
 from .log import Bars
 from .manifest import Pair, read_manifest, report_problems
 from .towers import TextTower, embed_texts
@@ -91,7 +93,8 @@ def prepare(
     problems = [(source, pair.line, why) for source, pair in found for why in pictures.problems_of(pair)]
     stores: dict[str, InputStore] = {}
     room = config.memory_gb * 2**30
-    for split, settings in (("train", reading_settings(lens.config.input)), ("val", lens.config.input)):
+    whole = trait(lens.config.input, "for_training", InputSettings)()
+    for split, settings in (("train", whole), ("val", lens.config.input)):
         own = [(source, pair) for source, pair in found if pair.split == split]
         stores[split] = InputStore([pair for _, pair in own], settings, room)
         bad = stores[split].load_all(bars.add(f"reading {split} inputs", len(own)).advance)
@@ -136,7 +139,7 @@ def _pair_sets(
     """The training and the validation pairs, in one numbering of pictures and texts."""
     texts = list(dict.fromkeys(text for pair in pairs for text in pair.texts)) if text_tower is not None else []
     place = {text: row for row, text in enumerate(texts)}
-    table = embed_texts(text_tower, texts) if texts else torch.zeros(0, 0)
+    table = embed_texts(text_tower, texts) if text_tower is not None and texts else torch.zeros(0, 0)
     sets = []
     for split in ("train", "val"):
         own = [pair for pair in pairs if pair.split == split]

@@ -19,32 +19,35 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from .. import __version__
+from .._config import trait
 from ..errors import ConfigError, DoesNotFit, InternalError
 from ..files.writing import replacing
 from ..inputs.image import ImageSettings
+from ..inputs.settings import InputSettings
 from ..lens.config import LensConfig
+from ..lens.embeddings import Embedding
 from ..lens.lens import Lens
 from ..splice.frozen import digest
 from ..splice.vit import FrozenViT
 from .augment import Augmentation, augmentation_for
 from .checkpoint import RunState, load_state, save_state
 from .config import TrainConfig
-from .data import PairBatches, Schedule, cut_for, loader
+from .data import PairBatches, Schedule, loader
 from .evaluate import lens_cls, lens_features, retrieval
 from .log import Bars, MetricsLog, progress_bars
 from .loss import AlignmentLoss, Batch
-from .muon import muon_beside
+from .optimizers import check_optimizer, lr_at, optimizers_for
 from .prepare import Prepared, prepare
-from .recipe import fit_norms, lens_config_for, trainable_lens
+from .recipe import lens_config_for, trainable_lens
 from .towers import TextTower, frozen, load_text_head, load_vit, save_text_head
 
-__all__ = ["TrainResult", "lr_at", "optimizers_for", "train_lens", "weight_groups"]
+__all__ = ["TrainResult", "train_lens"]
 
 log = logging.getLogger(__name__)
 
 StepHook = Callable[[int, dict[str, float]], None]
 
-FIT_CLOUDS = 32  # of the training set, for the statistics of a new point lens
+FIT_INPUTS = 32  # of the training set, for the statistics of a new lens
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ def train_lens(
     """
     began = time.monotonic()
     config = config or TrainConfig()
+    check_optimizer(config.optimizer)
     output = Path(output)
     vit, image_settings = _resolve_vit(vit, image_settings)
     if isinstance(lens, str):
@@ -142,40 +146,6 @@ def train_lens(
     if digest(vit.module) != prepared.vit_digest:
         raise InternalError(f"{vit.name} changed during the training; a frozen ViT must not.")
     return result
-
-
-def lr_at(step: int, config: TrainConfig, peak: float) -> float:
-    """The learning rate of a step, counted from 0: a line up over the warm-up, then half a cosine down to 0."""
-    if step < config.warmup:
-        return peak * (step + 1) / config.warmup
-    part = (step - config.warmup) / max(config.steps - config.warmup, 1)
-    return peak * (1 + math.cos(math.pi * part)) / 2
-
-
-def weight_groups(module: nn.Module, weight_decay: float, embedding_share: float = 1.0) -> list[dict[str, Any]]:
-    """Optimizer groups: matrices and kernels decay; vectors, latents and position tables don't.
-
-    Where the lens's embedding learns at a share of the rate, two more groups hold its weights; `share` is a group's
-    factor on the learning rate.
-    """
-    groups = [{"params": [], "weight_decay": decay, "share": 1.0} for decay in (weight_decay, 0.0)]
-    slow = groups if embedding_share == 1.0 else [{**group, "params": [], "share": embedding_share} for group in groups]
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            table = name.rpartition(".")[2] in ("latents", "positions")
-            into = slow if name.startswith("lens.embedding.") else groups
-            into[parameter.ndim < 2 or table]["params"].append(parameter)
-    return groups if slow is groups else [*groups, *slow]
-
-
-def optimizers_for(module: nn.Module, config: TrainConfig, peak: float) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for the matrices of the part called `lens` and AdamW for the rest."""
-    groups = weight_groups(module, config.weight_decay, config.embedding_share)
-    muon: list[torch.optim.Optimizer] = []
-    if config.optimizer == "muon":
-        inside = {id(p) for name, p in module.named_parameters() if name.startswith("lens.")}
-        muon = muon_beside(groups[::2], lambda p: id(p) in inside, peak, config.weight_decay)
-    return [torch.optim.AdamW(groups, lr=peak, betas=config.betas, eps=config.eps), *muon]
 
 
 class _Alignment(nn.Module):
@@ -214,7 +184,7 @@ class _Run:
         self.prepared, self.config, self.output = prepared, config, output
         self.device = vit.device if accelerator.num_processes == 1 else accelerator.device
         self.batch_size = _batch_size(config.batch_size, len(prepared.train), accelerator.num_processes)
-        self.peak = config.lr or (5e-4 if lens.modality == "point_cloud" else 2e-4)
+        self.peak = config.lr or trait(lens.embedding, "learning_rate", Embedding)
         precision = _precision(config.precision, self.device)
         self.batches = _batches(lens, prepared, config, augmentation)
         center = _center(prepared) if config.center else torch.zeros(vit.width)
@@ -233,9 +203,10 @@ class _Run:
         return self.output / "checkpoint.pt"
 
     def fit_norms(self) -> None:
-        """Statistics of a new point lens, from the clouds of a first batch."""
-        count = min(FIT_CLOUDS, len(self.prepared.train))
-        fit_norms(self.lens, [self.batches[0, range(count)].inputs.to(self.device)])
+        """Statistics of a new lens, from the inputs of a first batch."""
+        count = min(FIT_INPUTS, len(self.prepared.train))
+        inputs = self.batches[0, range(count)].inputs.to(self.device)
+        trait(self.lens.embedding, "fit_norms", Embedding)([inputs])
 
     def restore(self) -> None:
         """Take up where the checkpoint was written."""
@@ -460,19 +431,13 @@ def _precision(asked: str, device: torch.device) -> torch.dtype | None:
 
 
 def _batches(lens: Lens, prepared: Prepared, config: TrainConfig, augmentation: Augmentation | None) -> PairBatches:
-    settings = lens.config.input
-    read = getattr(settings, "max_points", 0)
-    points = config.points or read
-    if points != read:  # neighbourhoods of k points then have another size than when the lens is used
-        log.warning("Clouds of %d points train a lens that reads %d; it will do worse than it could.", points, read)
-    if config.augment and augmentation is None:
-        augmentation = augmentation_for(
-            lens.modality,
-            points=points,
-            mean=getattr(settings, "mean", None),
-            std=getattr(settings, "std", None),
-        )
+    own = lens.config.input
+    settings = own if config.points is None else trait(own, "thinned", InputSettings)(config.points)
+    for name, value in settings.to_dict().items():
+        if value != (read := getattr(own, name)):  # neighbourhoods of k points have another size then, for one
+            log.warning("%s is %s in training, but %s when the lens is used; it will do worse.", name, value, read)
     if not config.augment:
         augmentation = None
-    cut = cut_for(settings, points, augmented=augmentation is not None)
-    return PairBatches(prepared.train.store, prepared.train.anchors, config, cut, augmentation)
+    elif augmentation is None:
+        augmentation = augmentation_for(lens.modality, settings)
+    return PairBatches(prepared.train.store, prepared.train.anchors, config, settings, augmentation)

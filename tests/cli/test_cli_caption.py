@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 
 def test_one_file_gives_the_caption_alone(cli, small, plugged):
@@ -80,3 +81,16 @@ def test_an_option_that_generate_does_not_know(cli, small, plugged):
     ended = cli("caption", small / "piano.npy", *plugged, "--generation", "num_beems=3")
     assert (ended.code, ended.out) == (2, "")
     assert "num_beems" in ended.err
+
+
+def test_show_draws_what_the_model_saw(cli, small, plugged, tmp_path):
+    ended = cli("caption", small / "piano.npy", small / "beach.jpg", *plugged, "--show", tmp_path / "seen.png")
+    assert ended.code == 0
+    with Image.open(tmp_path / "seen.png") as picture:
+        assert picture.size == (448, 2 * 468)
+
+
+def test_show_asks_for_a_picture_before_anything_is_loaded(cli, small, plugged, tmp_path):
+    ended = cli("caption", small / "piano.npy", *plugged, "--show", tmp_path / "seen.txt")
+    assert (ended.code, ended.out) == (2, "")
+    assert "seen.txt ends in '.txt'; pictures are written as" in ended.err

@@ -86,8 +86,7 @@ def test_the_exit_code_tells_whether_there_is_something_to_mend(cli, monkeypatch
 
 def test_fetch_fetches_first(cli, monkeypatch):
     order = []
-    monkeypatch.setattr(module, "resolve", lambda dotted: lambda: order.append(dotted))
+    monkeypatch.setattr(module, "folder_of", order.append)
     monkeypatch.setattr(module, "examine", lambda: order.append("examine") or iter(()))
     assert cli("doctor", "--fetch").code == 0
-    fetched = [f"lens_plugins.pocket.{name}:folder" for name in ("language_model", "text_encoder")]
-    assert order == [*fetched, "examine"]
+    assert order == ["smollm2-135m-instruct", "all-minilm-l6-v2", "examine"]

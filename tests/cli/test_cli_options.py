@@ -7,6 +7,7 @@ import typer
 from lens_plugins.cli.options import (
     GenerationOptions,
     HostOptions,
+    InputOptions,
     Place,
     TextHostOptions,
     pairs,
@@ -86,6 +87,31 @@ def test_a_seed_makes_draws_repeat():
         GenerationOptions(seed=seed).given()
         draws.append(torch.rand(1).item())
     assert draws[0] == draws[1] != draws[2]
+
+
+def test_settings_of_a_modality_by_their_names():
+    options = InputOptions(clips=2, up="z", chosen=["depth.kind=depth_mm", "depth.unit_scale=1", "audio.channel=null"])
+    assert options.settings("depth") == {"kind": "depth_mm", "unit_scale": 1}
+    assert options.settings("audio") == {"clips": 2, "channel": None}
+    assert options.settings("point_cloud") == {"up": "z"}
+    assert options.settings("tactile") == {}
+    assert InputOptions().settings("audio") == {}
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("depth.knd=depth_mm", r"--set depth\.knd=depth_mm: depth has no setting 'knd'; did you mean 'kind'\?"),
+        ("depth.colour=red", r"depth has no setting 'colour'; It has: size, unit_scale, .*holes"),
+        ("dpeth.kind=depth_mm", "no modality 'dpeth'; did you mean 'depth'"),
+        ("kind=depth_mm", r"--set kind=depth_mm names no modality; give it as MODALITY\.kind=depth_mm"),
+        ("depth.kind", "--set 'depth.kind' is not of the form NAME=VALUE"),
+        ("audio.clips=3", r"--clips 2 and --set audio\.clips=3 exclude each other"),
+    ],
+)
+def test_settings_that_are_none(word, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        InputOptions(clips=2, chosen=[word]).settings("audio")
 
 
 def test_values_are_json_or_text():

@@ -1,5 +1,6 @@
 import io
 
+import numpy as np
 import pytest
 
 from lens_plugins.catalog import LensRow
@@ -73,7 +74,6 @@ def test_inputs_are_called_as_the_user_called_them(small):
 
 
 def test_clips_are_those_asked_for(small, tmp_path):
-    import numpy as np
     import soundfile
 
     from lens_plugins.testing.small import small_lens
@@ -89,7 +89,6 @@ def test_clips_are_those_asked_for(small, tmp_path):
 
 
 def test_clouds_are_turned_up_where_asked_for(small, options):
-    import numpy as np
     import torch
 
     cloud = np.load(small / "piano.npy")
@@ -97,6 +96,35 @@ def test_clouds_are_turned_up_where_asked_for(small, options):
     standing = Session(options).read(str(small / "piano.npy")).tensor
     turned = Session(options, InputOptions(up="z")).read(str(small / "lying.npy")).tensor
     torch.testing.assert_close(turned, standing)
+
+
+def test_settings_reach_the_reader(small, tmp_path):
+    from PIL import Image
+
+    Image.fromarray(np.full((40, 40), 4000, np.uint16)).save(tmp_path / "room.png")
+    options = HostOptions(host=str(small / "host"), lens=[f"depth={small / 'depth'}"])
+
+    def read(*chosen):
+        return Session(options, InputOptions(chosen=list(chosen))).read(f"depth:{tmp_path / 'room.png'}").tensor.mean()
+
+    assert read("depth.kind=depth_mm") == read()
+    assert read("depth.kind=depth_m") != read()
+    with pytest.raises(ConfigError, match="kind is 'inches'; it must be one of"):
+        read("depth.kind=inches")
+    with pytest.raises(ConfigError, match="the lens reads 28 pixels, the input settings make 56"):
+        read("depth.size=56")
+
+
+def test_settings_of_pictures_are_the_hosts(small, options):
+    chosen = InputOptions(chosen=["image.resize=shorter"])
+    session = Session(options, chosen)
+    assert session.host.image_settings.resize == "shorter"
+    assert session.host.image_settings.size == 28
+
+
+def test_a_misspelt_setting_is_found_before_anything_is_read():
+    with pytest.raises(ConfigError, match="did you mean 'bandpass'"):
+        Session(HostOptions(host="/nowhere"), InputOptions(chosen=["eeg.bandpas=true"]))
 
 
 def test_each_is_read_and_the_rest_complained_about(options, small, capsys):

@@ -480,7 +480,7 @@ def test_sequences_are_what_the_host_asks(places, host):
     both = talk.both(0, rng)
     first, second = (talk.caption(g, scenes.PLAIN) for g in (0, int(shown.plan.partner[0])))
     assert talk.caption(0, scenes.PAIR) == f"{first} and {second}"
-    ids = host.words(both.reply, add_special_tokens=False)["input_ids"]
+    ids = host.tokenizer(both.reply, add_special_tokens=False)["input_ids"]
     assert len(ids) == TINY.queries + 3  # borders and end
     asked = host.place([host.look([Image.new("RGB", (112, 112))])], ["Make it red."])
     assert asked[0].startswith("<img><img_")
@@ -508,7 +508,7 @@ def test_further_scenes_are_read_as_the_others_are(places, tmp_path):
 
 
 def test_rows_of_like_codes_begin_alike(places, host):
-    words = host.words
+    words = host.tokenizer
     entries = torch.randn(TINY.codes, TINY.code_width, generator=torch.Generator().manual_seed(0))
     entries[3] = entries[7]
     model = language.new_language_model(words, TINY)
@@ -525,7 +525,7 @@ def test_rows_of_like_codes_begin_alike(places, host):
 
 def test_words_come_back_as_they_were(host):
     text = "a red chair, on a blue background. 7 ü"
-    assert host.words.decode(host.words(text, add_special_tokens=False)["input_ids"]) == text
+    assert host.tokenizer.decode(host.tokenizer(text, add_special_tokens=False)["input_ids"]) == text
 
 
 def test_the_autoencoder_starts_as_a_projection_on_components():

@@ -115,7 +115,7 @@ class TestReadsWhatTorchSaves:
             "sparse": lambda: torch.eye(2).to_sparse(),
             "quantised": lambda: torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.qint8),
         }[kind]()
-        with pytest.raises(CheckpointError, match="a.pt holds .*(not read|more than tensors)") as caught:
+        with pytest.raises(CheckpointError, match=r"a\.pt holds .*(not read|more than tensors)") as caught:
             self.there_and_back(tmp_path, {"a": value}, legacy)
         assert "weights_only" not in str(caught.value)
 

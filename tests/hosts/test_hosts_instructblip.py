@@ -7,7 +7,7 @@ from PIL import Image
 from tokenizers import AddedToken
 from transformers import InstructBlipForConditionalGeneration
 
-from lens_plugins import Request, load_host
+from lens_plugins import ModalityInput, Request, load_host
 from lens_plugins.errors import CheckpointError, ConfigError, InputError, Unsupported
 from lens_plugins.hosts.instructblip import GENERATION
 from lens_plugins.hosts.prefix import sampled, with_penalty
@@ -20,7 +20,7 @@ def test_the_prefix_is_what_the_models_own_pieces_make(host, pixels):
     features = host.vit.encode(host.vit.embed_image(pixels))
     model = host.model
     queries = model.query_tokens.expand(2, -1, -1)
-    if host.model.config.model_type == "instructblip":
+    if host.model.config.model_type.startswith("instructblip"):
         ids, mask = torch.tensor([[1, 5, 6, 2], [1, 7, 2, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
         own = model.qformer(
             input_ids=ids,
@@ -141,7 +141,9 @@ def test_a_folder_may_set_its_own_defaults(tmp_path):
 @pytest.mark.parametrize("name", HOSTS)
 def test_default_prompts(host_folder, name):
     host = load_host(host_folder(name))
-    assert host.default_prompt == ("A short image caption." if name.startswith("instruct") else "a photo of")
+    expected = {"instructblip": "A short image caption.", "instructblipvideo": "A short image caption."}
+    expected |= {"blip2": "a photo of", "minigpt4": "Describe this image in detail."}
+    assert host.default_prompt == expected[name.split("-")[0]]
 
 
 def test_prompts_are_raw_and_begin_as_the_tokenizer_says(host_folder):
@@ -279,3 +281,61 @@ def test_pictures_are_prepared_as_transformers_does(instructblip, tmp_path):
     processor = BlipImageProcessorPil(size={"height": 28, "width": 28})
     own = processor(picture, return_tensors="pt")["pixel_values"][0]
     torch.testing.assert_close(instructblip.read(picture).tensor, own, atol=1e-5, rtol=0)
+
+
+FRAMES = 4
+
+
+@pytest.fixture
+def video(host_folder):
+    return load_host(host_folder("instructblipvideo-llama"))
+
+
+@pytest.fixture
+def frames():
+    return torch.stack([small_input("image", seed=seed).tensor for seed in range(FRAMES)])
+
+
+def own_inputs(video, frames, prompt):
+    """What transformers' own class reads: a placeholder for each vector, then the prompt."""
+    ids = video.prompt_ids(prompt)
+    places = FRAMES * video.model.config.num_query_tokens
+    qformer_ids, qformer_mask = video.qformer_text([prompt])
+    return {
+        "pixel_values": frames[None],
+        "input_ids": torch.tensor([[video.model.config.video_token_id] * places + ids]),
+        "qformer_input_ids": qformer_ids,
+        "qformer_attention_mask": qformer_mask,
+    }, ids
+
+
+def test_frames_give_the_logits_of_transformers_own_forward(video, frames):
+    inputs, ids = own_inputs(video, frames, "what is this")
+    own = video.model(**inputs).logits
+    features = video.vit.encode(video.vit.embed_image(frames))  # (F, T, D)
+    text = (inputs["qformer_input_ids"], inputs["qformer_attention_mask"])
+    prefixes = [video.prefix(frame[None], *text) for frame in features]
+    torch.testing.assert_close(video.logits(prefixes, torch.tensor([ids])), own)
+
+
+def test_a_list_of_frames_and_a_clip_of_frames_are_answered_as_transformers_answers(video, frames):
+    inputs, _ = own_inputs(video, frames, "what is this")
+    how = {"max_new_tokens": 8, "min_new_tokens": 8, "do_sample": False}
+    made = video.model.generate(**inputs, **how)[0, inputs["input_ids"].shape[1] :]
+    plain = {**how, "num_beams": 1, "repetition_penalty": 1.0}
+    pictures = [ModalityInput("image", frame, None) for frame in frames]
+    assert video.generate(pictures, "what is this", **plain) == video.decode(made)
+    assert video.generate(ModalityInput("image", frames, None), "what is this", **plain) == video.decode(made)
+    assert video.generate(pictures[::-1], "what is this", **plain) != video.decode(made)
+
+
+def test_frames_before_a_still_picture_host_are_the_same_at_the_language_model(video, instructblip, frames):
+    given = [ModalityInput("image", frame, None) for frame in frames]
+    how = {"max_new_tokens": 8, "num_beams": 1}
+    assert video.generate(given, **how) == instructblip.generate(given, fuse="llm", **how)
+    assert len(video.look(given).features) == FRAMES
+    assert len(instructblip.look(given).features) == 1
+
+
+def test_a_loaded_video_model_is_known(video):
+    assert type(load_host(video.model)) is type(video)

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import types
 
 import pytest
 import torch
@@ -10,10 +11,10 @@ from accelerate import cpu_offload
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from lens_plugins import load_host
+from lens_plugins import catalog, load_host
 from lens_plugins.errors import CheckpointError, ConfigError, DoesNotFit, Unsupported
-from lens_plugins.hosts import source
-from lens_plugins.hosts.instructblip import Blip2Host, InstructBlipHost
+from lens_plugins.hosts.instructblip import Blip2Host, InstructBlipHost, InstructBlipVideoHost
+from lens_plugins.hosts.minigpt4 import MiniGPT4Host
 from lens_plugins.splice import FrozenViT, digest
 from lens_plugins.testing.small import HOSTS, small_host, small_input, small_lens, write_host
 
@@ -27,7 +28,8 @@ def folder(host_folder, tmp_path):
 @pytest.mark.parametrize("name", HOSTS)
 def test_a_folder_becomes_the_host_of_its_kind_with_the_weights_in_it(host_folder, name):
     host = load_host(str(host_folder(name)))
-    assert type(host) is (InstructBlipHost if name.startswith("instructblip") else Blip2Host)
+    kinds = {"instructblipvideo": InstructBlipVideoHost, "instructblip": InstructBlipHost, "minigpt4": MiniGPT4Host}
+    assert type(host) is kinds.get(name.split("-")[0], Blip2Host)
     assert digest(host.model) == digest(small_host(name))
     assert not host.model.training
     assert not any(weight.requires_grad for weight in host.model.parameters())
@@ -146,12 +148,7 @@ def external(host_folder, tmp_path, monkeypatch):
     model.config.save_pretrained(folder)
     spoil(folder, lambda state: [state.pop(key) for key in list(state) if key.startswith("language_model.")])
     (folder / "lens_plugins.json").write_text(json.dumps({"language_model_source": "small", "default_prompt": "a"}))
-    monkeypatch.setitem(source.LANGUAGE_MODELS, "small", "lens_plugins.testing.small:HOSTS")
-    monkeypatch.setattr(
-        source,
-        "resolve",
-        lambda dotted, own=source.resolve: (lambda: elsewhere) if dotted.endswith("small:HOSTS") else own(dotted),
-    )
+    monkeypatch.setitem(catalog.folders(), "small", types.SimpleNamespace(load=lambda: lambda: elsewhere))
     return folder, language_model
 
 

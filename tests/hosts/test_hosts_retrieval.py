@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -241,8 +242,7 @@ def test_a_hosts_folder_names_its_tower_by_the_catalogue(host_folder, encoder, t
     (folder / "lens_plugins.json").write_text(json.dumps({"text_tower": "small"}))
     with pytest.raises(ConfigError, match="text_tower is 'small'; known: all-minilm-l6-v2"):
         load_host(folder)
-    monkeypatch.setitem(catalog.TEXT_TOWERS, "small", "small_tower:folder")
-    monkeypatch.setattr("lens_plugins.hosts.text_tower.resolve", lambda dotted: lambda: encoder)
+    monkeypatch.setitem(catalog.folders(), "small", types.SimpleNamespace(load=lambda: lambda: encoder))
     with pytest.raises(CheckpointError, match=r"names the text tower 'small', but has no text_head/text_head"):
         load_host(folder)
     (folder / HEAD_FILE).parent.mkdir()

@@ -1,6 +1,7 @@
 import json
 import logging
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -126,8 +127,8 @@ def test_codes_there_and_back(host, lens, cloud, picture):
 def test_prompts_hold_what_was_seen(host, lens, cloud, picture, monkeypatch):
     host.plug(lens)
     asked = []
-    real = host.words
-    monkeypatch.setattr(host, "words", Heard(real, asked))
+    real = host.tokenizer
+    monkeypatch.setattr(host, "tokenizer", Heard(real, asked))
     host.generate([picture, cloud], "combine", **GREEDY)
     host.generate([picture, cloud], "<image>, <image>, combine", **GREEDY)
     host.generate([picture, cloud], "combine", fuse="vit", **GREEDY)
@@ -194,6 +195,36 @@ def test_a_seed_repeats_and_another_differs(host, picture):
     assert torch.equal(unseeded.codes, repeated.codes)
 
 
+def test_eight_threads_answer_as_one_by_one(folder, picture, cloud, lens):
+    """Text, codes and pictures; the first threads load the pipeline together."""
+    host = lp.load_host(folder)
+    host.plug(lens)
+    inputs = [picture, cloud, [picture, cloud], small_input("image", seed=3)] * 2
+    how = {"force_image": True, "max_new_tokens": 16, "top_p": 1.0}
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda n: host.generate(inputs[n], f"make it {n}", seed=n, **how), range(8)))
+    for number, reply in enumerate(together):
+        alone = host.generate(inputs[number], f"make it {number}", seed=number, **how)
+        assert alone == reply
+        assert torch.equal(alone.codes, reply.codes)
+        assert np.array_equal(pixels_of(alone.images[0]), pixels_of(reply.images[0]))
+    assert len({tuple(reply.codes.flatten().tolist()) for reply in together}) > 4
+
+
+def test_streams_and_replies_of_threads_do_not_mix(host, picture):
+    how = {"max_new_tokens": 12, "top_p": 1.0}
+    alone = [host.generate(picture, "what is this", seed=seed, **how).text for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        streamed = pool.map(lambda seed: "".join(host.stream(picture, "what is this", seed=seed, **how)), range(4))
+        assert [text.split() for text in streamed] == [text.split() for text in alone]
+
+
+def test_a_seed_gives_the_same_in_a_batch(host, picture):
+    requests = [lp.Request(picture, prompt) for prompt in ("make it red", "what is this piano", "blue")]
+    how = {"max_new_tokens": 12, "seed": 3}
+    assert host.generate_batch(requests, **how) == [host.generate(r.inputs, r.prompt, **how) for r in requests]
+
+
 def test_a_seed_leaves_torchs_own_numbers_alone(host, picture):
     torch.manual_seed(0)
     expected = torch.rand(3)
@@ -238,7 +269,7 @@ def test_of_several_candidates_the_one_that_reads_most_like_its_codes_is_kept(ho
 
 def rigged(host, monkeypatch, text):
     """Let the language model write this."""
-    ids = torch.tensor([host.words(text, add_special_tokens=False)["input_ids"]])
+    ids = torch.tensor([host.tokenizer(text, add_special_tokens=False)["input_ids"]])
     monkeypatch.setattr(
         host.language_model, "generate", lambda *, input_ids, **_: torch.cat([input_ids, ids], dim=1), raising=False
     )
@@ -267,7 +298,7 @@ def test_text_alone_draws_nothing(host, picture, monkeypatch):
 
 def test_a_conversation_keeps_pictures_as_codes(host, picture, monkeypatch):
     asked = []
-    monkeypatch.setattr(host, "words", Heard(host.words, asked))
+    monkeypatch.setattr(host, "tokenizer", Heard(host.tokenizer, asked))
     chat = host.chat()
     first = chat.say("what is this", picture, **GREEDY)
     made = chat.say("make it red", force_image=True, do_sample=False, max_new_tokens=6)

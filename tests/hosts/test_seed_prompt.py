@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lens_plugins.errors import CheckpointError, ConfigError, InputError
-from lens_plugins.hosts.seed_llama.loading import load_words
+from lens_plugins.hosts.loading import load_tokenizer
 from lens_plugins.hosts.seed_llama.prompt import STYLES, PromptStyle, place_pictures, style_of
 from lens_plugins.hosts.seed_llama.vocabulary import BEGIN, CODE, END, CodeVocabulary
 from lens_plugins.testing.small_seed import small_words
@@ -149,7 +149,7 @@ def test_llamas_own_tokenizer_reads_and_writes_pictures(tmp_path, named):
     llama.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, "tokenizer_class": named}))
-    words = load_words(tmp_path)
+    words = load_tokenizer(tmp_path)
     vocabulary = CodeVocabulary.of(words, codes=4, queries=2, source="it")
     prompt = words.bos_token + STYLES["vicuna"].render(vocabulary.text([3, 0]) + "it")
     tokens = words.convert_ids_to_tokens(ids(words, prompt))

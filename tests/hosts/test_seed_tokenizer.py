@@ -8,8 +8,9 @@ from torch.testing import assert_close
 
 from lens_plugins.errors import CheckpointError, ConfigError, DoesNotFit, InputError, Unsupported
 from lens_plugins.hosts.convert import from_seed
-from lens_plugins.hosts.layouts.seed import SEED, infer
+from lens_plugins.hosts.layouts.seed import SEED
 from lens_plugins.hosts.seed_llama.config import SeedConfig
+from lens_plugins.hosts.seed_llama.convert import infer
 from lens_plugins.hosts.seed_llama.tokenizer import SeedTokenizer, read_causally
 from lens_plugins.keymap import KeyMismatch
 from lens_plugins.splice import FrozenViT, digest
@@ -162,7 +163,7 @@ def test_a_broken_folder_says_what_is_wrong(tokenizer, tmp_path):
         SeedTokenizer.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged or not a safetensors file"):
         SeedTokenizer.from_pretrained(tmp_path)
 
 

@@ -1,13 +1,18 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 
 import lens_plugins as lp
 from lens_plugins.errors import ConfigError, InputError
 from lens_plugins.inputs import AudioSettings, read
 from lens_plugins.inputs.fbank import fbank
+from lens_plugins.inputs.sound_files import decode
 
+FORMATS = Path(__file__).parents[1] / "data/formats"
 SECOND = 16_000
 
 
@@ -85,6 +90,45 @@ def test_pcm_integers_are_scaled_as_files_are(tmp_path):
     assert torch.equal(read(torch.tensor(pcm), "audio").tensor, from_file)
     with pytest.raises(InputError, match="holds int64"):
         read(pcm.astype(np.int64), "audio")
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor", ".npy", ".wav"])
+def test_floats_a_little_over_full_scale_are_read_and_far_over_it_refused(tmp_path, kind):
+    def given(samples: np.ndarray) -> object:
+        if kind in ("array", "tensor"):
+            return torch.from_numpy(samples) if kind == "tensor" else samples
+        if kind == ".npy":
+            np.save(tmp_path / "a.npy", samples)
+        else:
+            soundfile.write(tmp_path / "a.wav", samples, SECOND, subtype="FLOAT")
+        return tmp_path / f"a{kind}"
+
+    for loudest in (1.0, 1.5, 8.0):
+        assert read(given(noise(5) * np.float32(2 * loudest)), "audio").tensor.isfinite().all()
+    for loudest in (8.1, 32_767, 1e30, 3e38):  # floats at the scale of 16 bits are not guessed to be so
+        samples = np.zeros(SECOND, np.float32)
+        samples[100] = -loudest
+        with pytest.raises(InputError, match=r"has samples up to [\d.e+]+; as floats they are from -1 to 1, at most 8"):
+            read(given(samples), "audio")
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        ("mp3_cbr_no_xing.mp3", 133_632 / 44_100),
+        ("mp3_vbr_no_xing_starts_loud.mp3", 398_592 / 44_100),
+        ("mp3_concatenated_first_xing.mp3", 797_184 / 44_100),
+        ("flac_length_unknown.flac", 6),
+    ],
+)
+def test_recordings_of_unstated_length_are_read_whole(name, seconds):
+    waveform, rate = decode((FORMATS / name).read_bytes(), name)
+    assert len(waveform) / rate == pytest.approx(seconds)
+    resampled = waveform[:, 0] if rate == SECOND else soxr.resample(waveform[:, 0], rate, SECOND)
+    found = lp.read(FORMATS / name).tensor
+    doubled = np.concatenate([resampled] * 2) if seconds < 5 else resampled
+    start = 2 * (len(doubled) - 5 * SECOND) // 3 if seconds >= 5 else 0  # the third clip
+    assert torch.allclose(found[2], by_hand(doubled[start : start + 5 * SECOND].copy()), atol=1e-3)
 
 
 @pytest.mark.parametrize(("suffix", "rate"), [(".wav", 44_100), (".flac", 48_000), (".ogg", 22_050), (".mp3", 32_000)])

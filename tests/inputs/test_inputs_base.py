@@ -86,7 +86,7 @@ def test_arrays_need_a_modality_and_pil_pictures_do_not():
 
 @pytest.mark.parametrize("modality", ["point_cloud", "audio", "eeg"])
 def test_a_pil_picture_is_no_cloud_and_no_sound(modality):
-    with pytest.raises(InputError, match="holds Image; give an array"):
+    with pytest.raises(InputError, match=r"holds Image; give an array|is a picture; an? .* is an array"):
         read(Image.new("RGB", (4, 4)), modality)
 
 

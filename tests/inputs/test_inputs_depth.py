@@ -1,3 +1,6 @@
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +9,8 @@ from torch.nn import functional
 
 from lens_plugins.errors import ConfigError, InputError
 from lens_plugins.inputs import DepthSettings, read
+
+FORMATS = Path(__file__).parents[1] / "data/formats"
 
 
 def normal(disparity: float) -> float:
@@ -94,48 +99,79 @@ def test_npz_by_name(tmp_path):
 
 def test_eight_bit_pictures_need_a_kind(tmp_path):
     Image.fromarray(np.full((48, 64), 7, np.uint8)).save(tmp_path / "grey.png")
-    with pytest.raises(InputError, match="8-bit pixels, which are no depths in millimetres; give a 16-bit PNG"):
-        read(tmp_path / "grey.png", "depth")
+    np.save(tmp_path / "grey.npy", np.full((48, 64), 7, np.uint8))
+    for name in ("grey.png", "grey.npy"):
+        with pytest.raises(InputError, match="8-bit pixels, which are no depths in millimetres; give a 16-bit PNG"):
+            read(tmp_path / name, "depth")
     assert value(tmp_path / "grey.png", DepthSettings(kind="disparity")) == pytest.approx(normal(7), abs=1e-4)
 
 
-class TestExr:
-    @pytest.fixture
-    def openexr(self):
-        return pytest.importorskip("OpenEXR", reason="the optional package OpenEXR is not installed")
+class TestUnits:
+    """What values are stored as says their unit; where it is a guess, or cannot be right, there is a warning."""
 
-    def write(self, openexr, path, channels):
-        openexr.File({"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}, channels).write(str(path))
-        return path
+    @pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.int32, np.uint32, np.int64])
+    @pytest.mark.parametrize("kind", [".npy", ".npz", ".pt", "array", "tensor"])
+    def test_integers_are_millimetres(self, tmp_path, dtype, kind):
+        depth = np.random.default_rng(0).integers(800, 6000, (48, 64))
+        Image.fromarray(depth.astype(np.uint16)).save(tmp_path / "a.png")
+        values = depth.astype(dtype)
+        given = tmp_path / f"a{kind}" if kind.startswith(".") else values
+        if kind == ".npy":
+            np.save(given, values)
+        elif kind == ".npz":
+            np.savez(given, depth=values)
+        elif kind in (".pt", "tensor"):
+            tensor = torch.from_numpy(values.astype(np.int64) if dtype == np.uint32 else values)
+            given = tensor if kind == "tensor" else given
+            torch.save(tensor, tmp_path / "a.pt")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            expected = read(tmp_path / "a.png", "depth").tensor
+            assert torch.allclose(read(given, "depth").tensor, expected, atol=1e-5)
 
-    def test_holds_metres_in_its_z_channel(self, openexr, tmp_path):
-        metres = np.full((48, 64), 2.0, np.float32)
-        path = self.write(openexr, tmp_path / "a.exr", {"Z": metres, "A": metres * 0})
-        found = read(path)
-        assert found.modality == "depth"
-        assert torch.equal(found.tensor, read(metres, "depth", DepthSettings(kind="depth_m")).tensor)
+    def test_files_in_millimetres_and_metres_equal_the_exr(self):
+        expected = read(FORMATS / "exr_reference_Z.exr").tensor
+        assert torch.allclose(read(FORMATS / "depth_mm_uint16.npy", "depth").tensor, expected, atol=1e-3)
+        metres = read(FORMATS / "depth_metres.npy", "depth", DepthSettings(kind="depth_m"))
+        assert torch.allclose(metres.tensor, expected, atol=1e-5)
 
-    def test_without_a_depth_channel_is_refused(self, openexr, tmp_path):
-        plane = np.zeros((4, 4), np.float32)
-        path = self.write(openexr, tmp_path / "a.exr", {"G": plane, "B": plane})
-        with pytest.raises(InputError, match="channels B, G; a depth channel is called Z"):
-            read(path)
+    def test_floats_of_a_file_are_disparity_with_a_warning(self):
+        with pytest.warns(UserWarning, match=r"does not name its unit; floats are read as disp.*depth\.kind=depth_m"):
+            found = read(FORMATS / "depth_metres.npy", "depth")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            said = read(FORMATS / "depth_metres.npy", "depth", DepthSettings(kind="disparity"))
+            assert torch.equal(said.tensor, found.tensor)
+            read(np.load(FORMATS / "depth_metres.npy"), "depth")  # an array is what a lens reads: disparity
 
-    def test_declared_size_is_refused_before_decoding(self, openexr, tmp_path):
-        path = self.write(openexr, tmp_path / "a.exr", {"Z": np.zeros((4, 4), np.float32)})
-        content = bytearray(path.read_bytes())
-        corner = content.index(b"dataWindow\0box2i\0") + len(b"dataWindow\0box2i\0") + 4 + 8
-        content[corner : corner + 8] = (39_999).to_bytes(4, "little") * 2
-        path.write_bytes(content)
-        with pytest.raises(InputError, match="declares 1600000000 values; at most 134217728"):
-            read(path)
+    @pytest.mark.parametrize(
+        ("values", "settings"),
+        [
+            ((1000, 6000), DepthSettings()),  # millimetres as disparity: all at its upper end
+            ((1000, 6000), DepthSettings(kind="depth_m")),  # as metres: all beyond 50 m
+            ((1, 6), DepthSettings(kind="depth_mm")),  # metres as millimetres: all nearer than 1 cm
+            ((-6, -1), DepthSettings(kind="depth_m")),  # depth along a negative axis
+        ],
+    )
+    def test_a_wrong_unit_saturates_and_is_warned_about(self, values, settings):
+        depth = np.random.default_rng(0).uniform(*values, (48, 64)).astype(np.float32)
+        with pytest.warns(UserWarning, match=r"saturates: 100% of its values, .* to .*, lie beyond what a lens tells"):
+            read(depth, "depth", settings)
 
-    def test_truncated_is_refused(self, openexr, tmp_path):
-        noise = np.random.default_rng(0).random((64, 64), np.float32)
-        path = self.write(openexr, tmp_path / "a.exr", {"Z": noise})
-        path.write_bytes(path.read_bytes()[:6000])
-        with pytest.raises(InputError, match=r"a\.exr is"):
-            read(path)
+    def test_the_right_unit_and_holes_are_not_warned_about(self):
+        metres = np.random.default_rng(0).uniform(0.5, 6, (48, 64)).astype(np.float32)
+        metres[:40] = 0  # most of it was not measured
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for holes in ("near", "far"):
+                read(metres, "depth", DepthSettings(kind="depth_m", holes=holes))
+                read(metres * 1000, "depth", DepthSettings(kind="depth_mm", holes=holes))
+            read(np.zeros((48, 64), np.uint16), "depth")
+
+    def test_zeros_of_eight_bits_are_holes_too(self, tmp_path):
+        Image.fromarray(np.zeros((48, 64), np.uint8)).save(tmp_path / "grey.png")
+        settings = DepthSettings(kind="depth_mm", holes="far")
+        assert value(tmp_path / "grey.png", settings) == pytest.approx(normal(0.01), abs=1e-4)
 
 
 def test_absent_openexr_is_one_sentence(tmp_path, monkeypatch):

@@ -1,14 +1,18 @@
+import os
 import warnings
+from pathlib import Path
 
 import mne
 import numpy as np
 import pytest
 import scipy.io
+import torch
 
 import lens_plugins as lp
 from lens_plugins.errors import ConfigError, InputError
 from lens_plugins.inputs import EegSettings, eeg, read
 
+FORMATS = Path(__file__).parents[1] / "data/formats"
 FOUR = EegSettings(channels=4)
 
 
@@ -127,7 +131,8 @@ def save_set(path, data: np.ndarray, stored: str | None = None) -> None:
     places = np.array([(f"C{i}", 0.0, 0.0, 0.0) for i in range(len(data))], dtype=fields)
     content = dict.fromkeys(("event", "epoch", "icawinv", "icaweights", "icasphere"), np.zeros(0))
     content |= {"setname": "a", "ref": "common", "chanlocs": places, "chaninfo": {"icachansind": 0.0}}
-    content |= {"nbchan": float(len(data)), "pnts": float(data.shape[1]), "trials": 1.0, "srate": 1000.0}
+    content |= {"nbchan": float(len(data)), "pnts": float(data.shape[1]), "srate": 1000.0}
+    content["trials"] = float(data.shape[2]) if data.ndim == 3 else 1.0
     content |= {"xmin": 0.0, "xmax": data.shape[1] / 1000, "data": data if stored is None else stored}
     scipy.io.savemat(path, {"EEG": content}, do_compression=True, appendmat=False)
 
@@ -163,12 +168,143 @@ def test_files_are_counted_before_their_data_are_read(tmp_path, write_edf):
         lp.read(path, settings=FOUR)
 
 
+@pytest.mark.parametrize("name", ["bdf_exg_channels.bdf", "edf_typed_labels.edf", "bdf_dc_offset_15mV.bdf"])
+def test_real_files_have_four_eeg_channels_in_microvolts(name):
+    found = read_raw(FORMATS / name, FOUR)
+    deviations = (found - found.mean(1, keepdim=True)).std(1)
+    assert deviations.tolist() == pytest.approx([14.1] * 4, rel=0.1)  # sines of 20 microvolts
+    refused = f"{name} has 4 EEG channels; the lens reads 128. Counted are (EEG )?Fz, (EEG )?Cz, (EEG )?Pz, (EEG )?Oz"
+    with pytest.raises(InputError, match=refused) as caught:
+        lp.read(FORMATS / name)
+    assert "EegSettings(names=...) chooses by name" in str(caught.value)
+
+
+def read_raw(path, settings: EegSettings) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it looks raw
+        return lp.read(path, settings=settings).tensor
+
+
+def test_a_real_file_of_128_channels():
+    assert read_raw(FORMATS / "edf_raw_128_channels.edf", EegSettings()).shape == (128, 512)
+
+
+def test_the_first_epoch_of_epochs():
+    found = read_raw(FORMATS / "epochs-epo.fif", FOUR)
+    epoch = mne.read_epochs(FORMATS / "epochs-epo.fif", verbose="ERROR")[0].get_data(verbose="ERROR")[0] * 1e6
+    expected = read_raw_array(eeg._resample(epoch, 256, 1000))
+    assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-3)
+
+
+def read_raw_array(data: np.ndarray) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return read(data, "eeg", EegSettings(channels=len(data))).tensor
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_first_trial_of_a_set(tmp_path, apart):
+    trials = np.random.default_rng(0).normal(size=(4, 500, 3))
+    if apart:
+        trials.reshape(-1, order="F").astype("<f4").tofile(tmp_path / "a.fdt")
+    save_set(tmp_path / "a.set", trials, stored="a.fdt" if apart else None)
+    found = lp.read(tmp_path / "a.set", settings=FOUR).tensor
+    assert found.numpy() == pytest.approx(read(trials[..., 0], "eeg", FOUR).tensor.numpy(), abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["ave", "eve", "cov"])
+def test_other_kinds_of_fif_are_said_to_be_other(tmp_path, kind):
+    path = tmp_path / f"a-{kind}.fif"
+    if kind == "ave":
+        mne.EvokedArray(zscored(), raw_array(zscored(), ["eeg"] * 4).info, verbose="ERROR").save(path, verbose="ERROR")
+    elif kind == "eve":
+        mne.write_events(path, np.array([[1, 0, 1]]), verbose="ERROR")
+    else:
+        mne.make_ad_hoc_cov(raw_array(zscored(), ["eeg"] * 4).info, verbose="ERROR").save(path, verbose="ERROR")
+    with pytest.raises(InputError, match=r"holds neither a continuous recording nor epochs .*; give the"):
+        lp.read(path, settings=FOUR)
+
+
+@pytest.mark.parametrize("kind", ["fif", "array"])
+def test_a_drift_of_millivolts_leaves_volts_volts(tmp_path, kind):
+    microvolts = zscored(1000) * 20
+    offset = np.array([[15_000], [-40_000], [200_000], [0]])  # electrodes float
+    if kind == "array":  # an array is what it is: nothing is guessed
+        assert read_raw_array((microvolts + offset) * 1e-6).abs().max() < 0.3
+        return
+    raw_array((microvolts + offset) * 1e-6, ["eeg"] * 4).save(tmp_path / "a_raw.fif", verbose="ERROR")
+    found = read_raw(tmp_path / "a_raw.fif", FOUR)
+    assert found.numpy() == pytest.approx(read_raw_array(microvolts + offset).numpy(), abs=0.1)
+
+
+def test_channels_by_name_in_the_order_of_the_lens(tmp_path, write_edf):
+    data = zscored(1000, 6)
+    labels = ["EEG Fz-Ref", "Cz", "EXG1", "EEG T4-Ref", "pz.", "Oz"]
+    path = write_edf(tmp_path / "a.edf", data, 1000, labels=labels)
+    for names, rows in ((("Oz", "Fz"), (5, 0)), (("T8", "EXG1", "Pz"), (3, 2, 4))):
+        settings = EegSettings(channels=len(names), names=names)
+        expected = read(data[list(rows)], "eeg", EegSettings(channels=len(names))).tensor
+        assert lp.read(path, settings=settings).tensor.numpy() == pytest.approx(expected.numpy(), abs=1e-3)
+    with pytest.raises(InputError, match=r"lacks 1 of the 2 channels that the lens reads: P9\. It has EEG Fz-Ref, Cz"):
+        lp.read(path, settings=EegSettings(channels=2, names=("Fz", "P9")))
+
+
+@pytest.mark.parametrize("value", [1e300, -1e12, 3e38])
+@pytest.mark.parametrize("kind", ["array", ".npy", ".fif"])
+def test_values_that_no_amplifier_gives_are_refused(tmp_path, value, kind):
+    data = zscored(1000).astype(np.float64)
+    data[2, 30] = value
+    source = data
+    if kind == ".npy":
+        source = tmp_path / "a.npy"
+        np.save(source, data)
+    elif kind == ".fif":
+        source = tmp_path / "a_raw.fif"
+        raw_array(data, ["eeg"] * 4).save(source, fmt="double", verbose="ERROR")
+    for settings in (FOUR, EegSettings(channels=4, zscore=True), EegSettings(channels=4, bandpass=True, zscore=True)):
+        with pytest.raises(InputError, match=r"has values up to [\d.e+]+; EEG is in microvolts or z-scored"):
+            read(source, "eeg", settings)
+
+
+class TestDataFile:
+    """A .set may keep its data in a second file, which gets the checks of a first one."""
+
+    def test_whole_and_truncated(self, tmp_path):
+        data = zscored(1000)
+        data.T.astype("<f4").tofile(tmp_path / "a.fdt")
+        save_set(tmp_path / "a.set", data, stored="a.fdt")
+        found = lp.read(tmp_path / "a.set", settings=FOUR).tensor
+        assert found.numpy() == pytest.approx(read(data, "eeg", FOUR).tensor.numpy(), abs=1e-3)
+        data[:, :600].T.astype("<f4").tofile(tmp_path / "a.fdt")
+        with pytest.raises(
+            InputError, match=r"a\.fdt should have 16000 bytes, by .*a\.set, but has 9600; it is truncated"
+        ):
+            lp.read(tmp_path / "a.set", settings=FOUR)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+    @pytest.mark.parametrize("trials", [1, 3])
+    def test_a_pipe_is_not_waited_for(self, tmp_path, trials):
+        os.mkfifo(tmp_path / "a.fdt")
+        data = zscored(1000)
+        save_set(tmp_path / "a.set", np.stack([data] * 3, 2) if trials > 1 else data, stored="a.fdt")
+        with pytest.raises(InputError, match=r"a\.fdt is a pipe or a device"):
+            lp.read(tmp_path / "a.set", settings=FOUR)
+
+    def test_absent(self, tmp_path):
+        save_set(tmp_path / "a.set", zscored(1000), stored="a.fdt")
+        with pytest.raises(InputError, match=r"a\.set"):
+            lp.read(tmp_path / "a.set", settings=FOUR)
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
         ({"channels": 0}, "channels is 0"),
         ({"start": 459}, "start is 459 and stop 460"),
         ({"steps": 1}, "steps is 1"),
+        ({"names": ("Fz", "Cz")}, "names has 2, 2 distinct, and channels is 128; all must be equal"),
+        ({"names": ("Fz", "FZ-Ref"), "channels": 2}, "names has 2, 1 distinct, and channels is 2"),
+        ({"names": "Fz,Cz"}, "names is 'Fz,Cz'; it must be a tuple"),
         ({"sample_rate": 10}, "sample_rate is 10; it must be 32 to 20000"),
         ({"sample_rate": 128, "bandpass": True}, "sample_rate is 128; a band-pass up to 95 Hz needs over 190"),
     ],

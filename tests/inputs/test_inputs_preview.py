@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lens_plugins.inputs import ModalityInput, read
-from lens_plugins.inputs.preview import SIDE, preview
+from lens_plugins.inputs.preview import SIDE, preview, preview_sheet
 from lens_plugins.testing.small import small_input
 
 
@@ -39,3 +39,10 @@ def test_time_runs_to_the_right_and_low_bands_are_at_the_bottom():
 def test_a_constant_input_is_drawn_without_a_warning():
     assert preview(ModalityInput("eeg", torch.zeros(4, 30))).size == (SIDE, SIDE)
     assert preview(ModalityInput("depth", torch.ones(1, 8, 8))).size == (SIDE, SIDE)
+
+
+def test_a_sheet_holds_every_input_below_its_name():
+    sheet = preview_sheet([small_input("image"), small_input("audio", clips=2)])
+    assert sheet.size == (2 * SIDE + 8, 2 * (SIDE + 20))
+    titles = np.asarray(sheet.convert("L"))[:20]
+    assert titles.min() < 128

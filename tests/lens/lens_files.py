@@ -39,6 +39,11 @@ OVERRIDES = {
 }
 
 
+def overrides(modality: str, family: str = EVA) -> dict:
+    """What the shapes of such a file do not tell."""
+    return OVERRIDES[modality] | ({"heads": 1} if family == CLIP else {})
+
+
 def random_lens(config: LensConfig) -> Lens:
     torch.manual_seed(3)
     lens = Lens(config).eval().requires_grad_(False)

@@ -1,8 +1,9 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from lens_files import OVERRIDES, SHORT, released_state, small_config
+from lens_files import OVERRIDES, SHORT, overrides, released_state, small_config
 from lens_files import random_lens as make
 
 from lens_plugins import load_lens
@@ -11,6 +12,7 @@ from lens_plugins.inputs import AudioSettings
 from lens_plugins.lens.config import LensConfig, presets
 from lens_plugins.lens.layouts import CLIP, EVA, infer, recognise, table
 from lens_plugins.lens.lens import Lens
+from lens_plugins.lens.report import inspect_lens
 from lens_plugins.testing import laws
 
 MODALITIES = ("point_cloud", "audio", "depth", "eeg", "tactile")
@@ -52,7 +54,7 @@ def test_every_layout_gives_the_lens_back(family, modality, wrapped, prefix, wri
     others = {"logit_scale": torch.zeros(()), "text.transformer.x": torch.zeros(2)}
     state |= {prefix + key: tensor for key, tensor in others.items()}
     path = write({"epoch": 3, "name": "run", "state_dict": state} if wrapped else state)
-    lens = load_lens(path, modality, **OVERRIDES[modality])
+    lens = load_lens(path, modality, **overrides(modality, family))
     assert_same_lens(lens, original)
     assert lens.config.embedding == original.config.embedding
     assert lens.config.resampler == original.config.resampler
@@ -82,7 +84,7 @@ def one_stop(write):
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_the_one_stop_file_holds_every_lens(one_stop, modality):
     path, lenses = one_stop
-    assert_same_lens(load_lens(path, modality, **OVERRIDES[modality]), lenses[modality])
+    assert_same_lens(load_lens(path, modality, **overrides(modality, CLIP)), lenses[modality])
 
 
 def test_the_one_stop_file_needs_a_modality(one_stop):
@@ -111,10 +113,10 @@ def test_the_eva_family_ignores_the_runs_own_vit_but_not_strays_in_the_halves(wr
 def test_in_the_clip_family_every_visual_tensor_belongs_to_the_lens(write):
     state = released_state(make(small_config("eeg", CLIP)))
     with pytest.raises(CheckpointError, match=r"1 unexpected: visual\.stray"):
-        load_lens(write(state | {"visual.stray": torch.ones(1)}), **OVERRIDES["eeg"])
+        load_lens(write(state | {"visual.stray": torch.ones(1)}), **overrides("eeg", CLIP))
     del state["visual.ln_post.bias"], state["visual.transformer.resblocks.1.attn.in_proj_bias"]
     with pytest.raises(CheckpointError, match=r"2 missing: visual\.ln_post\.bias, visual\.transformer\.resblocks\.1"):
-        load_lens(write(state), **OVERRIDES["eeg"])
+        load_lens(write(state), **overrides("eeg", CLIP))
 
 
 def test_missing_tensors_are_named_in_the_files_own_words(write):
@@ -165,6 +167,68 @@ def test_an_unknown_modality_is_a_typo(write):
     path = write(released_state(make(small_config("point_cloud"))))
     with pytest.raises(ConfigError, match="did you mean 'point_cloud'"):
         load_lens(path, "point_clud")
+
+
+class TestHonesty:
+    """What a file does not say is asked for, or said to be assumed."""
+
+    @pytest.fixture
+    def plain_clip(self, write):
+        """A CLIP tower as open_clip saves one: what a released tactile lens looks like, too."""
+        return write(released_state(make(small_config("tactile", CLIP))))
+
+    def test_a_plain_clip_file_is_no_tactile_lens_without_a_word(self, plain_clip):
+        with pytest.raises(CheckpointError, match=r"may be a plain CLIP model.*a lens for tactile.*modality='tactile'"):
+            load_lens(plain_clip, heads=1)
+        assert load_lens(plain_clip, "tactile", heads=1).modality == "tactile"
+
+    def test_nor_a_lens_of_another_kind(self, plain_clip):
+        with pytest.raises(CheckpointError, match="holds no lens for a picture: the host's own patch embedding"):
+            load_lens(plain_clip, "image", heads=1)
+        with pytest.raises(CheckpointError, match="may be a plain CLIP model"):
+            load_lens(plain_clip, "audio", heads=1)
+
+    def test_a_one_stop_file_says_by_its_keys_what_it_holds(self, write):
+        path = write(released_state(make(small_config("tactile", CLIP)), "vitlens.tactile."))
+        assert load_lens(path, heads=1).modality == "tactile"
+
+    def test_a_catalogue_id_says_which_lens_it_means(self, plain_clip, monkeypatch):
+        monkeypatch.setattr("lens_plugins.lens.loading.fetch", lambda repository, file: plain_clip)
+        assert load_lens("vitlensL_tactile", heads=1).modality == "tactile"
+
+    def test_heads_of_a_narrow_tower_are_asked_for(self, write):
+        path = write(released_state(make(small_config("depth", CLIP))))
+        with pytest.raises(ConfigError, match=r"heads of its tower: they share 64 features.*heads=\.\.\. \(16 in ViT"):
+            load_lens(path)
+        assert load_lens(path, heads=2).tower.config.heads == 2
+        for wrong in (3, 0, "two"):
+            with pytest.raises(ConfigError, match=r"3 whole heads|heads is"):
+                load_lens(path, heads=wrong)
+
+    def test_mel_bins_that_nothing_tells_are_assumed_aloud(self, write, caplog):
+        path = write(released_state(make(small_config("audio"))))
+        with caplog.at_level("WARNING"):
+            assert load_lens(path, **OVERRIDES["audio"]).config.embedding.mel_bins == 128
+        assert "24 patches may come from 128 or from 40 or 64. 128 are assumed" in caplog.text
+        assert "24 patches" in inspect_lens(path).notes[0]
+        caplog.clear()
+        for bins, frames in ((128, 24), (64, 44)):
+            assert load_lens(path, **OVERRIDES["audio"], mel_bins=bins).config.input.frames == frames
+        assert caplog.text == ""
+
+    def test_a_square_of_spectrogram_patches_may_be_a_depth_map(self, write):
+        config = small_config("audio")
+        config = replace(config, embedding=replace(config.embedding, positions=36), input=AudioSettings(frames=34))
+        path = write(released_state(make(config)))
+        with pytest.raises(CheckpointError, match=r"does not say which lens.*modality='depth', modality='audio'"):
+            load_lens(path, **OVERRIDES["audio"])
+        assert load_lens(path, "audio", **OVERRIDES["audio"]).modality == "audio"
+
+    def test_a_number_of_layers_that_the_file_cannot_hold(self, write):
+        state = released_state(make(small_config("eeg")))
+        state["visual.perceiver.layers.999999999.0.norm.weight"] = torch.ones(24)
+        with pytest.raises(CheckpointError, match=r"numbers its layers up to 999999999, but has \d+ tensors"):
+            load_lens(write(state), **OVERRIDES["eeg"])
 
 
 class TestOverrides:

@@ -5,6 +5,8 @@ from lens_files import OVERRIDES, random_lens, released_state, small_config
 from lens_plugins import load_lens
 from lens_plugins.errors import CheckpointError
 from lens_plugins.lens.config import presets
+from lens_plugins.lens.lens import Lens
+from lens_plugins.lens.loading import has_vit_copy
 from lens_plugins.lens.report import compare_vit, inspect_lens
 
 VIT = {"cls_token": torch.randn(1, 1, 64), "blocks.0.norm1.weight": torch.randn(64), "pos_embed": torch.randn(1, 5, 64)}
@@ -79,6 +81,22 @@ class TestVit:
         assert compare_vit(lens, VIT | {"cls_token": VIT["cls_token"] + 1})[0][0] == "cls_token"
         lens.source = None
         assert compare_vit(lens, VIT | {"cls_token": VIT["cls_token"] + 1}) == []
+
+    def test_a_file_that_was_loaded_is_not_opened_again(self, released, monkeypatch):
+        lens = load_lens(released, **OVERRIDES["point_cloud"])
+        monkeypatch.setattr("lens_plugins.lens.loading.open_released", lambda *_: pytest.fail("opened again"))
+        assert has_vit_copy(lens)
+        assert compare_vit(lens, VIT | {"cls_token": VIT["cls_token"] + 1})[0][0] == "cls_token"
+
+    def test_where_there_is_nothing_to_compare_no_file_is_opened(self, tmp_path, monkeypatch):
+        torch.save(released_state(random_lens(small_config("depth"))), tmp_path / "d.pt")
+        bare = load_lens(tmp_path / "d.pt")
+        bare.save_pretrained(tmp_path / "folder")
+        monkeypatch.setattr("lens_plugins.lens.loading.open_released", lambda *_: pytest.fail("opened again"))
+        new = Lens(small_config("depth"))
+        assert not any(has_vit_copy(lens) for lens in (bare, load_lens(tmp_path / "folder"), new))
+        new.source = tmp_path / "d.pt"
+        assert has_vit_copy(new)  # only opening it would tell
 
     def test_the_patch_embedding_of_a_tactile_lens_is_the_lens(self, tmp_path):
         torch.save(released_state(random_lens(small_config("tactile"))), tmp_path / "t.pt")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from lens_plugins.catalog import find_modality, resolve
 from lens_plugins.errors import ConfigError
-from lens_plugins.inputs import read
+from lens_plugins.inputs import AudioSettings, DepthSettings, ImageSettings, PointCloudSettings, TactileSettings, read
 from lens_plugins.train.augment import (
     AudioAugment,
     DepthAugment,
@@ -21,7 +22,6 @@ from lens_plugins.train.augment import (
     _rotation_about,
     _visible,
     augmentation_for,
-    pick_points,
 )
 
 STILL = dataclasses.replace(
@@ -43,9 +43,14 @@ BATCHES = {
 }
 
 
+def usual(modality):
+    settings = resolve(find_modality(modality).settings)
+    return augmentation_for(modality, settings(max_points=200) if modality == "point_cloud" else settings())
+
+
 @pytest.mark.parametrize("modality", BATCHES)
 def test_equal_draws_give_equal_batches(modality):
-    vary = augmentation_for(modality, points=200)
+    vary = usual(modality)
     batch = BATCHES[modality]
     before = batch.clone()
     once, again = (vary(batch, Draws(1, 2, range(6))) for _ in range(2))
@@ -60,7 +65,7 @@ def test_equal_draws_give_equal_batches(modality):
 
 @pytest.mark.parametrize("modality", [name for name in BATCHES if name != "audio"])  # audio mixes neighbours
 def test_a_sample_varies_alike_in_every_batch(modality):
-    vary = augmentation_for(modality, points=200)
+    vary = usual(modality)
     batch = BATCHES[modality]
     whole = vary(batch, Draws(0, 0, range(6)))
     part = vary(batch[2:4], Draws(0, 0, [2, 3]))
@@ -68,16 +73,14 @@ def test_a_sample_varies_alike_in_every_batch(modality):
 
 
 def test_pictures_do_not_vary():
-    assert augmentation_for("image") is None
-    assert augmentation_for("a modality of another package") is None
+    assert augmentation_for("image", ImageSettings()) is None
 
 
-def test_points_are_all_different_where_there_are_enough():
-    clouds = [torch.arange(30.0).view(10, 3), torch.arange(9.0).view(3, 3)]
-    cut = pick_points(clouds, 5, Draws(0, 0, [0, 1]))
-    assert cut.shape == (2, 5, 3)
-    assert len(cut[0].unique(dim=0)) == 5
-    assert len(cut[1].unique(dim=0)) == 3
+def test_the_usual_variation_follows_the_settings():
+    assert augmentation_for("audio", AudioSettings(mean=-3.0, std=2.0)) == AudioAugment(mean=-3.0, std=2.0)
+    assert augmentation_for("depth", DepthSettings(mean=0.5)).mean == 0.5
+    assert augmentation_for("point_cloud", PointCloudSettings(max_points=77)).points == 77
+    assert augmentation_for("tactile", TactileSettings()) == TactileAugment()
 
 
 def test_heading_turns_about_y_only():

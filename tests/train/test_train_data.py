@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lens_plugins.errors import ConfigError
 from lens_plugins.inputs import AudioSettings, EegSettings, PointCloudSettings
 from lens_plugins.train import TrainConfig
 from lens_plugins.train import data as data_module
 from lens_plugins.train.augment import Draws
-from lens_plugins.train.data import Anchors, InputStore, PairBatches, Schedule, cut_for, loader, reading_settings
+from lens_plugins.train.data import Anchors, InputStore, PairBatches, Schedule, loader
 from lens_plugins.train.manifest import read_manifest
 
 
@@ -41,9 +42,9 @@ def test_inputs_are_read_once_within_the_limit(pairs, monkeypatch):
 
 
 def test_a_cloud_is_read_whole_for_training():
-    assert reading_settings(PointCloudSettings(max_points=256)).max_points == 8192
-    assert reading_settings(PointCloudSettings(max_points=9000)).max_points == 9000
-    assert reading_settings(EegSettings()) == EegSettings()
+    assert PointCloudSettings(max_points=256, candidates=300).for_training().max_points == 8192
+    assert PointCloudSettings(max_points=9000).for_training().max_points == 9000
+    assert EegSettings().for_training() == EegSettings()
 
 
 def test_anchors_of_a_pair(anchors):
@@ -57,7 +58,7 @@ def test_anchors_of_a_pair(anchors):
 
 def test_a_batch_is_decided_by_epoch_and_indices(pairs, anchors):
     store = InputStore(pairs, PointCloudSettings(), 1e9)
-    batches = PairBatches(store, anchors, TrainConfig(), cut_for(PointCloudSettings(), 64, augmented=False), None)
+    batches = PairBatches(store, anchors, TrainConfig(), PointCloudSettings(max_points=64), None)
     one, same, later = batches[0, [0, 1, 2]], batches[0, [0, 1, 2]], batches[1, [0, 1, 2]]
     assert torch.equal(one.inputs, same.inputs)
     assert not torch.equal(one.inputs, later.inputs)
@@ -73,13 +74,24 @@ def test_a_batch_is_decided_by_epoch_and_indices(pairs, anchors):
 def test_cuts_by_modality():
     draws = Draws(0, 0, range(3))
     clouds = [torch.randn(50, 3), torch.randn(90, 3), torch.randn(20, 3)]
-    assert cut_for(PointCloudSettings(), 16, augmented=False)(clouds, draws).shape == (3, 16, 3)
-    assert cut_for(PointCloudSettings(), 16, augmented=True)(clouds, draws).shape == (3, 32, 3)
+    assert PointCloudSettings(max_points=16).batch(clouds, draws).shape == (3, 16, 3)
+    assert PointCloudSettings(max_points=16).batch(clouds, draws, spare=2).shape == (3, 32, 3)
+    assert PointCloudSettings().thinned(16).batch(clouds, draws).shape == (3, 16, 3)
     clips = [torch.arange(3.0)[:, None, None].expand(3, 5, 4)] * 3
-    picked = cut_for(AudioSettings(clips=3), 0, augmented=True)(clips, draws)
+    picked = AudioSettings(clips=3).batch(clips, draws, spare=2)
     assert picked.shape == (3, 5, 4)
     assert set(picked.flatten().tolist()) <= {0.0, 1.0, 2.0}
-    assert cut_for(AudioSettings(clips=1), 0, augmented=True)([torch.zeros(5, 4)] * 2, draws).shape == (2, 5, 4)
+    assert AudioSettings(clips=1).batch([torch.zeros(5, 4)] * 2, draws).shape == (2, 5, 4)
+    with pytest.raises(ConfigError, match="points is 16, but its inputs have no points to choose from"):
+        AudioSettings().thinned(16)
+
+
+def test_points_are_all_different_where_there_are_enough():
+    clouds = [torch.arange(30.0).view(10, 3), torch.arange(9.0).view(3, 3)]
+    cut = PointCloudSettings(max_points=5).batch(clouds, Draws(0, 0, [0, 1]))
+    assert cut.shape == (2, 5, 3)
+    assert len(cut[0].unique(dim=0)) == 5
+    assert len(cut[1].unique(dim=0)) == 3
 
 
 def test_every_epoch_sees_every_pair_once_in_another_order():
@@ -103,7 +115,7 @@ def test_a_later_start_and_several_processes_share_one_order():
 
 def test_loading_leaves_the_global_random_state(pairs, anchors):
     store = InputStore(pairs, PointCloudSettings(), 1e9)
-    batches = PairBatches(store, anchors, TrainConfig(), cut_for(PointCloudSettings(), 32, False), None)
+    batches = PairBatches(store, anchors, TrainConfig(), PointCloudSettings(max_points=32), None)
     before = torch.get_rng_state()
     assert len(list(loader(batches, Schedule(8, 4, 0, start=0, stop=3), workers=0))) == 3
     assert torch.equal(before, torch.get_rng_state())

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from lens_plugins.errors import ConfigError
 from lens_plugins.lens.lens import Lens
-from lens_plugins.train.recipe import fit_norms, lens_config_for, trainable_lens
+from lens_plugins.train.recipe import lens_config_for, trainable_lens
 
 LARGE = SimpleNamespace(width=1408, num_patches=256, image_size=224, norm_eps=1e-5, name="EVA")
 SHAPES = {"depth": (1, 28, 28), "tactile": (3, 28, 28), "eeg": (128, 512), "audio": (512, 128), "point_cloud": (64, 3)}
@@ -65,7 +65,7 @@ def test_overrides_and_refusals(vit):
     assert lens_config_for("point_cloud", vit, {"num_groups": 5}).embedding.num_groups == 5
     with pytest.raises(ConfigError, match="did you mean 'num_groups'"):
         lens_config_for("point_cloud", vit, {"num_group": 5})
-    with pytest.raises(ConfigError, match="no recipe for a lens for image"):
+    with pytest.raises(ConfigError, match="no lens for a picture: the host"):
         lens_config_for("image", vit)
 
 
@@ -85,7 +85,7 @@ def test_equal_seeds_give_equal_lenses_and_leave_the_random_state(lens_config, v
 def test_fitted_norms_see_zero_mean_and_unit_variance(lens_config):
     lens = Lens(lens_config)
     clouds = torch.randn(4, 64, 3, generator=torch.Generator().manual_seed(0))
-    fit_norms(lens, [clouds[:2], clouds[2:]])
+    lens.embedding.fit_norms([clouds[:2], clouds[2:]])
     encoder = lens.embedding.encoder
     groups = lens.embedding.group(clouds)[1]
     weight, bias = encoder.lift_norm.fold(encoder.lift)
@@ -98,5 +98,5 @@ def test_fitted_norms_see_zero_mean_and_unit_variance(lens_config):
 def test_other_lenses_have_no_norms_to_fit(vit):
     lens = Lens(lens_config_for("eeg", vit))
     before = {name: tensor.clone() for name, tensor in lens.state_dict().items()}
-    fit_norms(lens, [torch.randn(2, 128, 512)])
+    lens.embedding.fit_norms([torch.randn(2, 128, 512)])
     assert all(torch.equal(tensor, before[name]) for name, tensor in lens.state_dict().items())

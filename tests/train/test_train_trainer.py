@@ -13,7 +13,7 @@ from lens_plugins.errors import CheckpointError, ConfigError, DoesNotFit, InputE
 from lens_plugins.lens.lens import Lens
 from lens_plugins.splice.frozen import digest, digests
 from lens_plugins.train import TrainConfig, lens_config_for, train_lens
-from lens_plugins.train.trainer import lr_at, optimizers_for, weight_groups
+from lens_plugins.train.optimizers import lr_at, optimizers_for, weight_groups
 
 QUICK = TrainConfig(steps=80, batch_size=18, lr=3e-3, views="mean", log_every=5, validate_every=40, checkpoint_every=4)
 

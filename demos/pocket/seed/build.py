@@ -37,7 +37,8 @@ def write_host(
         part.half()
     pipeline.save_pretrained(scratch / "unclip")
     _forget_paths(scratch)
-    write_json(scratch / "lens_plugins.json", {"format": 1, "kind": "seed_llama", "digest": found})
+    notes = {"format": 1, "name": "pocket-seed-llama", "kind": "seed_llama", "digest": found}
+    write_json(scratch / "lens_plugins.json", notes)
     write_json(scratch / "seed_llama.json", {"format": 1, "prompt_style": "vicuna", "drawing": DRAWING})
     (scratch / "LICENCES.md").write_text(_licences(rows), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)

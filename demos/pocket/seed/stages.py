@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lens_plugins.errors import InputError
-from lens_plugins.hosts.seed_llama.loading import load_words
+from lens_plugins.hosts.loading import load_tokenizer
 from lens_plugins.hosts.seed_llama.prompt import STYLES
 from lens_plugins.hosts.seed_llama.tokenizer import SeedTokenizer
 from lens_plugins.hosts.text_tower import HEAD_FILE, load_text_head
@@ -199,7 +199,7 @@ def _words(places: Places, scenes: Scenes) -> Any:
     folder = places.home / "words"
     if not folder.is_dir():
         new_words(corpus(scenes.pictures.rows, STYLES["vicuna"]), places.sizes).save_pretrained(folder)
-    return load_words(folder)
+    return load_tokenizer(folder)
 
 
 def _keep(module: nn.Module, folder: Path, scale: float | None = None) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -80,6 +81,7 @@ class Detokenizer:
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline = pipeline
         self.name = name
+        self._drawing = Lock()  # a pipeline's scheduler knows one run at a time
 
     @classmethod
     def load(
@@ -167,16 +169,17 @@ class Detokenizer:
         return pictures
 
     def _draw(self, embeds: Tensor, seeds: Sequence[int], how: Drawing) -> list[Image.Image]:
-        made: Any = self.pipeline(
-            image_embeds=embeds.to(self.pipeline._execution_device),
-            prompt=[""] * len(embeds),  # without a list the pipeline takes the batch for one picture
-            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-            num_inference_steps=how.steps,
-            guidance_scale=how.guidance,
-            height=how.size,
-            width=how.size,
-            noise_level=how.noise_level,
-        )
+        with self._drawing:
+            made: Any = self.pipeline(
+                image_embeds=embeds.to(self.pipeline._execution_device),
+                prompt=[""] * len(embeds),  # without a list the pipeline takes the batch for one picture
+                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+                num_inference_steps=how.steps,
+                guidance_scale=how.guidance,
+                height=how.size,
+                width=how.size,
+                noise_level=how.noise_level,
+            )
         return list(made.images)
 
     def _check(self, embeds: Tensor, seeds: Sequence[int], how: Drawing) -> None:

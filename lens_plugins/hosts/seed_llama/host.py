@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from threading import RLock
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,20 +16,23 @@ from PIL import Image
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ...errors import CheckpointError, ConfigError, DoesNotFit, InputError
+from ...errors import CheckpointError, ConfigError, DoesNotFit
 from ...inputs import ModalityInput
 from ...inputs.image import ImageSettings
 from ..base import Host, LoadOptions
-from ..messages import Seen
+from ..loading import load_tokenizer
+from ..messages import Reply, Seen
 from ..outline import Outline
+from ..prefix import LanguageModel, check_one_beam, check_room, pad_rows, run_generate
 from ..source import HostNotes, name_of
-from ..streaming import stream_text
+from ..streaming import TOKENIZING, stream_text
 from .constrain import WholePictures
 from .detokenizer import UNCLIP, Detokenizer, Drawing
-from .loading import SeedLlamaNotes, device_of, load_language_model, load_seed_tokenizer, load_words
+from .loading import SeedLlamaNotes, device_of, load_language_model, load_seed_tokenizer
 from .messages import SeedReply
 from .outline import outline
 from .prompt import COMPOSE, DESCRIBE, IMAGINE, PLACE, PromptStyle, place_pictures, style_of
+from .sampling import generate_seeded
 from .tokenizer import SeedTokenizer
 from .vocabulary import BEGIN, CodeVocabulary, Written
 
@@ -57,7 +61,7 @@ class SeedLlama(nn.Module):
         super().__init__()
         self.tokenizer = tokenizer
         self.language_model = language_model
-        rows = language_model.get_input_embeddings().num_embeddings
+        rows = cast(LanguageModel, language_model).get_input_embeddings().num_embeddings
         if rows < tokenizer.codes:
             raise DoesNotFit(
                 f"The language model has {rows} embeddings; the SEED tokenizer alone has {tokenizer.codes} codes."
@@ -83,11 +87,11 @@ class SeedLlamaHost(Host):
 
     Besides transformers' options, `generate` and its kin take ``force_image=True`` (the reply begins with a whole
     picture), ``seed`` (of sampling and drawing), and the fields of `Drawing`: ``steps``, ``guidance``, ``size``,
-    ``noise_level``, ``candidates``.
+    ``noise_level``, ``candidates``. Threads may share a host: the same seed gives each the same answer.
 
     Args:
         model: `SeedLlama`.
-        words: the language model's text tokenizer.
+        tokenizer: the language model's text tokenizer; that of pictures is ``model.tokenizer``.
         style: what stands around instructions and replies; None: chosen by the language model's configuration.
         unclip: folder or hub id of the pipeline, loaded when the first picture is drawn; or a `Detokenizer`.
         drawing: how pictures are drawn unless a call says otherwise.
@@ -97,13 +101,14 @@ class SeedLlamaHost(Host):
         CheckpointError: the text tokenizer lacks the tokens of pictures, or makes ids that the model does not have.
     """
 
+    model: SeedLlama
     default_prompt: str = DESCRIBE
     default_place: ClassVar[str] = "llm"
 
     def __init__(
         self,
         model: SeedLlama,
-        words: Any,
+        tokenizer: Any,
         *,
         name: str,
         style: PromptStyle | None = None,
@@ -116,9 +121,9 @@ class SeedLlamaHost(Host):
         # SEED's scripts and demo squash with bilinear; only its encode_image(path) used bicubic.
         settings = ImageSettings(size=vit.image_size, interpolation="bilinear")
         super().__init__(model, vit, name=name, image_settings=settings, default_prompt=default_prompt)
-        self.words = words
+        self.tokenizer = tokenizer
         self.vocabulary = CodeVocabulary.of(
-            words, codes=model.tokenizer.codes, queries=model.tokenizer.queries, source=name
+            tokenizer, codes=model.tokenizer.codes, queries=model.tokenizer.queries, source=name
         )
         rows = self.language_model.get_input_embeddings().num_embeddings
         if self.vocabulary.largest >= rows:
@@ -130,6 +135,7 @@ class SeedLlamaHost(Host):
         self.drawing = drawing or Drawing()
         self.offload = offload
         self._unclip = unclip
+        self._loading = RLock()  # so that threads load one pipeline, not one each
         own = self.language_model.generation_config.to_diff_dict()
         self.generation = {**GENERATION, **{key: own[key] for key in ("top_k", "repetition_penalty") if own.get(key)}}
 
@@ -143,12 +149,11 @@ class SeedLlamaHost(Host):
         """
         notes = SeedLlamaNotes.of(source)
         llm = notes.part("llm", source)
-        words = load_words(notes.part("words", source) if notes.words else llm)
+        words = load_tokenizer(notes.part("words", source) if notes.words else llm)
         language_model = load_language_model(llm, options)
-        device = device_of(language_model)
-        tokenizer = load_seed_tokenizer(notes.part("tokenizer", source), options, device)
+        pictures = load_seed_tokenizer(notes.part("tokenizer", source), options, device_of(language_model))
         return cls(
-            SeedLlama(tokenizer, language_model),
+            SeedLlama(pictures, language_model),
             words,
             name=name_of(source),
             style=style_of(language_model.config, notes.prompt_style),
@@ -179,15 +184,15 @@ class SeedLlamaHost(Host):
                 f"A {type(model).__name__} alone is no SEED-LLaMA: give load_host(SeedLlama(tokenizer, model)), "
                 "or load_host with its folder."
             )
-        origin = model.language_model.config.name_or_path
+        origin = str(cast(LanguageModel, model.language_model).config.name_or_path)
         if processor is None and not origin:
             raise CheckpointError("A SeedLlama without a text tokenizer: give load_host(model, processor=tokenizer).")
-        return cls(model, processor or load_words(origin), name=origin or "SEED-LLaMA")
+        return cls(model, processor or load_tokenizer(origin), name=origin or "SEED-LLaMA")
 
     @property
-    def language_model(self) -> Any:
+    def language_model(self) -> LanguageModel:
         """The language model."""
-        return self.model.language_model
+        return cast(LanguageModel, self.model.language_model)
 
     @property
     def detokenizer(self) -> Detokenizer:
@@ -198,17 +203,25 @@ class SeedLlamaHost(Host):
             MissingDependency: diffusers is not installed.
             DoesNotFit: it reads image embeddings of another width.
         """
-        if not isinstance(self._unclip, Detokenizer):
-            device = self.model.tokenizer.codebook.weight.device
-            dtype = self.language_model.dtype
-            made = Detokenizer.load(self._unclip, dtype=dtype, device=device, offload=self.offload)
-            own = self.model.tokenizer.embedding_width
-            if made.embedding_width != own:
-                raise DoesNotFit(
-                    f"{made.name} reads image embeddings of {made.embedding_width}; {self.name} makes {own}."
-                )
-            self._unclip = made
-        return self._unclip
+        with self._loading:
+            if not isinstance(self._unclip, Detokenizer):
+                device = self.model.tokenizer.codebook.weight.device
+                dtype = self.language_model.dtype
+                made = Detokenizer.load(self._unclip, dtype=dtype, device=device, offload=self.offload)
+                own = self.model.tokenizer.embedding_width
+                if made.embedding_width != own:
+                    raise DoesNotFit(
+                        f"{made.name} reads image embeddings of {made.embedding_width}; {self.name} makes {own}."
+                    )
+                self._unclip = made
+            return self._unclip
+
+    def to(self, device: str | torch.device) -> Self:
+        """See `Host.to`; what draws moves along, unless it is offloaded."""
+        super().to(device)
+        if isinstance(self._unclip, Detokenizer) and not self.offload:
+            self._unclip.pipeline.to(device)
+        return self
 
     # Codes
 
@@ -260,7 +273,8 @@ class SeedLlamaHost(Host):
         seen = self.look(inputs, fuse=fuse, clips=clips)
         prompt = self.prompt_of(prompt, len(seen.features))
         options.setdefault("max_new_tokens", self.vocabulary.queries + 1)
-        return [self.generate(seen, prompt, force_image=True, seed=seed + k, **options) for k in range(count)]
+        replies = [self.generate(seen, prompt, force_image=True, seed=seed + k, **options) for k in range(count)]
+        return cast("list[SeedReply]", replies)
 
     def prompt_of(self, prompt: str | None, pictures: int) -> str:
         """What `imagine` asks: the prompt given, or one that draws the input or combines several."""
@@ -278,21 +292,19 @@ class SeedLlamaHost(Host):
         """See `Host.read`; one clip of a recording unless `clips` says otherwise."""
         return super().read(source, clips=1 if clips is None else clips)
 
-    def answer(self, seen: Sequence[Seen], prompts: Sequence[str], **generation: Any) -> list[SeedReply]:
+    def answer(self, seen: Sequence[Seen], prompts: Sequence[str], **generation: Any) -> list[Reply]:
         """Answer a batch: all inputs become codes together, all pictures are drawn together."""
         texts = [self.style.render(text) for text in self.place(seen, prompts)]
         replies, _ = self.reply(texts, **generation)
-        return replies
+        return [*replies]
 
     def pieces(self, seen: Seen, prompt: str, **generation: Any) -> Iterator[str]:
         """Answer one request in pieces of text, with one beam."""
-        if generation.get("num_beams", 1) != 1:
-            raise ConfigError(f"Streaming runs 1 beam, got num_beams={generation['num_beams']}.")
+        check_one_beam(generation)
         order = self._order(generation)
         (text,) = self.place([seen], [prompt])
         ids, mask = self._batch([self._opened(self.style.render(text), order)])
-        words = _TextOnly(self.words, self.vocabulary)
-        yield from stream_text(lambda **how: self._generate(ids, mask, order, **how), words)
+        yield from stream_text(partial(self._generate, ids, mask, order), _TextOnly(self.tokenizer, self.vocabulary))
 
     def place(self, seen: Sequence[Seen], prompts: Sequence[str]) -> list[str]:
         """Instructions with the codes of what was seen put in their places."""
@@ -318,7 +330,8 @@ class SeedLlamaHost(Host):
         made = self._generate(ids, mask, order)
         if len(made) != len(texts):
             raise ConfigError(f"One reply goes with each request, got {len(made)} replies to {len(texts)} requests.")
-        return [self.vocabulary.read(row.tolist(), self.words, forced=order.force_image) for row in made]
+        with TOKENIZING:
+            return [self.vocabulary.read(row.tolist(), self.tokenizer, forced=order.force_image) for row in made]
 
     @torch.no_grad()
     def _codes(self, seen: Sequence[Seen]) -> list[list[Tensor]]:
@@ -362,26 +375,19 @@ class SeedLlamaHost(Host):
 
     def _batch(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids and mask (B, T), padded on the left."""
-        start = self.words.bos_token or ""
-        rows = [
-            torch.tensor(self.words(start + text, add_special_tokens=False)["input_ids"], dtype=torch.long)
-            for text in texts
-        ]
-        longest, room = max(map(len, rows)), getattr(self.language_model.config, "max_position_embeddings", None)
-        if room is not None and longest >= room:
-            raise InputError(
-                f"Pictures and prompt take {longest} positions; the language model of {self.name} has {room}. "
-                "Shorten the conversation, or fuse the inputs."
-            )
-        mask = [torch.ones_like(row) for row in rows]
-        pad = nn.utils.rnn.pad_sequence
+        start = self.tokenizer.bos_token or ""
+        with TOKENIZING:
+            ids = [self.tokenizer(start + text, add_special_tokens=False)["input_ids"] for text in texts]
+        rows = [torch.tensor(row, dtype=torch.long) for row in ids]
+        cure = "Shorten the conversation, or fuse the inputs."
+        check_room(max(map(len, rows)), self.language_model, "Pictures and prompt", self.name, cure)
         device = device_of(self.language_model)
-        ids = pad(rows, batch_first=True, padding_value=self._pad, padding_side="left")
-        return ids.to(device), pad(mask, batch_first=True, padding_side="left").to(device)
+        padded, mask = pad_rows(rows, value=self._pad)
+        return padded.to(device), mask.to(device)
 
     @property
     def _pad(self) -> int:
-        known = (self.words.pad_token_id, self.words.eos_token_id, 0)
+        known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
         return next(id_ for id_ in known if id_ is not None)
 
     def _generate(self, ids: Tensor, mask: Tensor, order: _Order, **how: Any) -> Tensor:  # -> (B, new tokens)
@@ -397,11 +403,8 @@ class SeedLlamaHost(Host):
                 max_new_tokens=options["max_new_tokens"],
             )
             options["logits_processor"] = LogitsProcessorList([*options.get("logits_processor", ()), whole])
-        try:
-            with _seeded(order.seed, ids.device):
-                made = self.language_model.generate(input_ids=ids, attention_mask=mask, **options)
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"transformers refuses these generation options: {error}") from error
+        seeded = partial(generate_seeded, self.language_model, order.seed)
+        made = run_generate(seeded, input_ids=ids, attention_mask=mask, **options)
         return made[:, ids.shape[1] :]
 
     def _drawn(self, written: Sequence[Written], order: _Order) -> list[SeedReply]:
@@ -426,7 +429,8 @@ class SeedLlamaHost(Host):
         if how.candidates == 1:
             return drawn
         read = self.model.tokenizer.image_embeds(self.encode_codes(drawn))
-        alike = F.cosine_similarity(*map(self.detokenizer.normalised, (read, embeds)), dim=1)
+        normalised = self.detokenizer.normalised
+        alike = F.cosine_similarity(normalised(read), normalised(embeds), dim=1)
         best = alike.view(-1, how.candidates).argmax(1).tolist()
         return [drawn[number * how.candidates + k] for number, k in enumerate(best)]
 
@@ -434,17 +438,9 @@ class SeedLlamaHost(Host):
 class _TextOnly:
     """A tokenizer for the streamer, which does not read pictures out."""
 
-    def __init__(self, words: Any, vocabulary: CodeVocabulary) -> None:
-        self._words = words
+    def __init__(self, tokenizer: Any, vocabulary: CodeVocabulary) -> None:
+        self._tokenizer = tokenizer
         self._vocabulary = vocabulary
 
     def decode(self, ids: Any, **how: Any) -> str:
-        return self._words.decode([int(id_) for id_ in ids if not self._vocabulary.is_picture(int(id_))], **how)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """torch's random numbers from a seed; afterwards they go on as if nothing had been drawn."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
+        return self._tokenizer.decode([int(id_) for id_ in ids if not self._vocabulary.is_picture(int(id_))], **how)

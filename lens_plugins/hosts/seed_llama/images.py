@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from ...errors import InputError
+from ...files.writing import replacing
 
 __all__ = ["SUFFIXES", "check_target", "contact_sheet", "numbered", "read_notes", "save_pictures"]
 
@@ -22,7 +23,6 @@ SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _KEY = "lens-plugins"  # name of the text chunk in a PNG
 _DESCRIPTION = 0x010E  # EXIF's ImageDescription, which JPEG and WebP carry
 _QUALITY = 95  # of JPEG and WebP, in percent
-_MODE = 0o644  # temporary files are private until they have their name
 _GAP = 8  # pixels between the pictures of a sheet
 
 
@@ -56,23 +56,10 @@ def save_pictures(pictures: Mapping[Path, tuple[Image.Image, Mapping[str, Any]]]
     Raises:
         InputError: see `check_target`; or the disk refuses.
     """
-    waiting: dict[str, Path] = {}  # temporary file -> the name that it will take
-    try:
+    with ExitStack() as waiting:
         for path, (picture, notes) in pictures.items():
-            data = _encoded(picture, check_target(path), notes)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".drawing-", delete=False) as file:
-                waiting[file.name] = path
-                file.write(data)
-            os.chmod(file.name, _MODE)
-        while waiting:
-            temporary = next(iter(waiting))
-            os.replace(temporary, waiting[temporary])
-            del waiting[temporary]
-    except OSError as error:
-        raise InputError(f"The pictures cannot be written: {error}.") from error
-    finally:
-        for temporary in waiting:
-            Path(temporary).unlink(missing_ok=True)
+            temporary = waiting.enter_context(replacing(check_target(path), error=InputError, make_folder=False))
+            temporary.write_bytes(_encoded(picture, path, notes))
 
 
 def read_notes(path: str | os.PathLike[str]) -> dict[str, Any]:

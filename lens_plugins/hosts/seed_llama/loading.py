@@ -15,9 +15,10 @@ import torch
 
 from ..._config import FrozenConfig
 from ...errors import CheckpointError
+from ...files.hub import fetch
 from ...splice import Held
 from ..base import LoadOptions
-from ..loading import load_pretrained, load_tokenizer
+from ..loading import load_pretrained
 from ..source import HostNotes, read_host_json
 from .convert import from_seed
 from .detokenizer import UNCLIP, Drawing
@@ -31,7 +32,6 @@ __all__ = [
     "device_of",
     "load_language_model",
     "load_seed_tokenizer",
-    "load_words",
 ]
 
 NOTES_FILE = "seed_llama.json"
@@ -102,11 +102,9 @@ def load_seed_tokenizer(source: str | Path, options: LoadOptions, device: Any) -
         return SeedTokenizer.from_pretrained(source, **how)
     if isinstance(source, Path):
         return from_seed(source / QUANTIZER if source.is_dir() else source, **how)
-    from huggingface_hub import hf_hub_download
-
     try:
-        path = hf_hub_download(source, QUANTIZER)
-    except (OSError, ValueError) as error:
+        path = fetch(source, QUANTIZER, revision=getattr(source, "revision", None))
+    except CheckpointError as error:
         raise CheckpointError(
             f"{QUANTIZER} of {source} cannot be fetched: {error} Give its path as `tokenizer` in {NOTES_FILE}."
         ) from error
@@ -123,8 +121,3 @@ def load_language_model(source: str | Path, options: LoadOptions) -> Any:
 def device_of(language_model: Any) -> torch.device:
     """Where a language model reads its ids, also when its weights are offloaded."""
     return Held(language_model.get_input_embeddings(), "weight").read().device
-
-
-def load_words(source: str | Path) -> Any:
-    """The language model's own tokenizer, with the tokens of pictures among its words."""
-    return load_tokenizer(source)

@@ -105,7 +105,8 @@ def _drawing_parts(place: str | Path) -> dict[str, nn.Module]:
 
 def _model(diffusers: Any, raw: dict[str, Any], source: str) -> nn.Module:
     """A model of diffusers by the class that its configuration names."""
-    kind = getattr(diffusers, str(raw.get("_class_name")), None)
-    if not (isinstance(kind, type) and issubclass(kind, diffusers.ModelMixin)):
+    kind: Any = getattr(diffusers, str(raw.get("_class_name")), None)
+    known = isinstance(kind, type) and issubclass(kind, diffusers.ModelMixin)
+    if not known:
         raise CheckpointError(f"{source} names no model of diffusers: {json.dumps(raw.get('_class_name'))}.")
     return kind.from_config(raw)

@@ -7,22 +7,21 @@ ViT → final norm → causal Q-Former → two linear layers → nearest entry o
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ...errors import CheckpointError, DoesNotFit, InputError, Unsupported
+from ...errors import DoesNotFit, InputError, Unsupported
+from ...files.folders import CONFIG_FILE, WEIGHTS_FILE, save_folder
+from ...files.jsons import read_json_object
+from ...files.tensors import read_safetensors
 from ...keymap import check_state
-from ...lens.folders import CONFIG_FILE, WEIGHTS_FILE, save_folder
 from ...splice import FrozenViT, vit_from_timm, vit_from_tower
 from .config import SeedConfig
 
@@ -33,7 +32,7 @@ _SAMPLED = ("embeddings.class_embedding", "embeddings.position_embedding", "embe
 _HALF = 2e-3  # what rounding to half precision may change, relative to the largest value
 
 
-def read_causally(qformer: nn.Module, queries: Tensor, features: Tensor) -> Tensor:
+def read_causally(qformer: Any, queries: Tensor, features: Tensor) -> Tensor:
     """transformers' `Blip2QFormerModel`, in which query i attends to queries ≤ i only.
 
     Args:
@@ -54,7 +53,7 @@ def read_causally(qformer: nn.Module, queries: Tensor, features: Tensor) -> Tens
     ).last_hidden_state
 
 
-def _read_with_bert(bert: nn.Module, queries: Tensor, features: Tensor) -> Tensor:  # -> (B, Q, C)
+def _read_with_bert(bert: Any, queries: Tensor, features: Tensor) -> Tensor:  # -> (B, Q, C)
     """The research repository's BERT, causal by itself, called as its `get_codebook_indices` calls it."""
     return bert(
         query_embeds=queries,
@@ -62,6 +61,22 @@ def _read_with_bert(bert: nn.Module, queries: Tensor, features: Tensor) -> Tenso
         encoder_attention_mask=features.new_ones(features.shape[:2], dtype=torch.long),
         return_dict=True,
     ).last_hidden_state
+
+
+class Quantizer(Protocol):
+    """The parts of the research repository's `Blip2QformerQuantizer`."""
+
+    visual_encoder: Any
+    ln_vision: nn.LayerNorm
+    query_tokens: nn.Parameter
+    Qformer: Any
+    encode_task_layer: nn.Module
+    quantize: Any
+    decode_task_layer: nn.Module
+    pos_embed_image: nn.Parameter
+    blocks_image: nn.ModuleList
+    image_down: nn.Module
+    distill_image_proj: nn.Linear
 
 
 class SeedTokenizer(nn.Module):
@@ -241,8 +256,8 @@ class SeedTokenizer(nn.Module):
             DoesNotFit: `vit` is not the ViT of this tokenizer.
         """
         folder = Path(folder)
-        config = SeedConfig.from_dict(_read_json(folder / CONFIG_FILE))
-        tensors = _read_safetensors(folder / WEIGHTS_FILE)
+        config = SeedConfig.from_dict(read_json_object(folder / CONFIG_FILE))
+        tensors = read_safetensors(folder / WEIGHTS_FILE)
         return cls.from_state(config, tensors, str(folder), vit=vit, attention=attention, dtype=dtype, device=device)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
@@ -263,47 +278,34 @@ class SeedTokenizer(nn.Module):
 
         Its own modules compute; nothing is copied and nothing in it is changed.
 
+        Args:
+            model: has the attributes that `Quantizer` names.
+
         Raises:
             Unsupported: attributes are absent, each named.
         """
-        missing = [name for name in _RESEARCH if not hasattr(model, name)]
+        missing = [name for name in Quantizer.__annotations__ if not hasattr(model, name)]
         if missing:
             raise Unsupported(
                 f"A {type(model).__name__} is no SEED tokenizer: it has no {', '.join(missing)}. "
                 "Give the object that Blip2QformerQuantizer.from_pretrained returns."
             )
-        vit = vit_from_timm(
-            model.visual_encoder, model.ln_vision, depth=len(model.visual_encoder.blocks), name="SEED's ViT"
-        )
+        own = cast(Quantizer, model)
+        eye = own.visual_encoder
         return cls(
-            vit,
-            vision_model=nn.ModuleDict({"visual_encoder": model.visual_encoder, "post_layernorm": model.ln_vision}),
-            query_tokens=model.query_tokens,
-            qformer=model.Qformer.bert,
+            vit_from_timm(eye, own.ln_vision, depth=len(eye.blocks), name="SEED's ViT"),
+            vision_model=nn.ModuleDict({"visual_encoder": eye, "post_layernorm": own.ln_vision}),
+            query_tokens=own.query_tokens,
+            qformer=own.Qformer.bert,
             reader=_read_with_bert,
-            to_code=model.encode_task_layer,
-            codebook=model.quantize.embedding,
-            from_code=model.decode_task_layer,
-            positions=model.pos_embed_image,
-            decoder=nn.Sequential(*model.blocks_image),
-            down=model.image_down,
-            projection=model.distill_image_proj,
+            to_code=own.encode_task_layer,
+            codebook=own.quantize.embedding,
+            from_code=own.decode_task_layer,
+            positions=own.pos_embed_image,
+            decoder=nn.Sequential(*own.blocks_image),
+            down=own.image_down,
+            projection=own.distill_image_proj,
         )
-
-
-_RESEARCH = (
-    "visual_encoder",
-    "ln_vision",
-    "query_tokens",
-    "Qformer",
-    "encode_task_layer",
-    "quantize",
-    "decode_task_layer",
-    "pos_embed_image",
-    "blocks_image",
-    "image_down",
-    "distill_image_proj",
-)
 
 
 def _tower(config: SeedConfig, attention: str) -> nn.Module:
@@ -397,20 +399,3 @@ def _check_same(tensors: Mapping[str, Tensor], vit: FrozenViT, source: str) -> N
                 f"{vit.name} is not the ViT of {source}: its {name.rpartition('embeddings.')[2]} differs by "
                 f"{difference:.3g}, {allowed:.3g} is allowed. Load the host without vit=."
             )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path.parent} is no SEED tokenizer: {path.name} cannot be read ({error}).") from error
-    if not isinstance(raw, dict):
-        raise CheckpointError(f"{path} must hold named values, not a {type(raw).__name__}.")
-    return raw
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}.") from error

@@ -109,7 +109,10 @@ class CodeVocabulary:
         for is_picture, run in groupby([self.begin, *ids] if forced else ids, self.is_picture):
             if is_picture:
                 for piece in self._pictures(list(run)):
-                    (problems if isinstance(piece, str) else parts).append(piece)
+                    if isinstance(piece, str):
+                        problems.append(piece)
+                    else:
+                        parts.append(piece)
             elif text := tokenizer.decode(list(run), skip_special_tokens=True).strip():
                 parts.append(text)
         if problems and ids and self.is_picture(ids[-1]) and ids[-1] != self.end:

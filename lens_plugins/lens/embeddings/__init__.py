@@ -6,8 +6,11 @@ Each module holds a frozen config and an embedding of one protocol:
   preprocessing that makes other tensors than the embedding reads;
 * the embedding class names its config in `config_class` and the number of axes it reads, batch not counted, in
   `input_dims`; ``forward(x)`` gives tokens (B, N, W) and positions that broadcast to them.
+
+`base` says what else they may answer, and what holds for those that say nothing.
 """
 
+from .base import Embedding, EmbeddingConfig
 from .depth import DepthConfig, DepthEmbedding
 from .eeg import EegConfig, EegEmbedding
 from .patch import PatchConfig, PatchEmbedding
@@ -19,6 +22,8 @@ __all__ = [
     "DepthEmbedding",
     "EegConfig",
     "EegEmbedding",
+    "Embedding",
+    "EmbeddingConfig",
     "PatchConfig",
     "PatchEmbedding",
     "PointConfig",

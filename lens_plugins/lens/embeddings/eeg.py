@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ..._config import FrozenConfig
 from ...errors import InputError
+from ...inputs.settings import ViTShape
+from ...keymap import KeyMap
+from ..released import CLIP, EVA, Layout, Released
+from .base import Embedding, EmbeddingConfig, Facts
 
 __all__ = ["EegConfig", "EegEmbedding"]
 
 
 @dataclass(frozen=True)
-class EegConfig(FrozenConfig):
+class EegConfig(EmbeddingConfig):
     """Dimensions of the EEG tokenizer; the defaults are those of the released lens."""
+
+    small: ClassVar[Mapping[str, Any]] = {"width": 24, "channels": 5, "steps": 20}
 
     width: int = 1024
     channels: int = 128
@@ -31,19 +37,23 @@ class EegConfig(FrozenConfig):
 
     @property
     def tokens(self) -> int:
+        """N, the number of windows."""
         return (self.steps - self.window) // self.stride + 1
 
-    def check_input(self, settings: Any) -> None:
-        for name in ("channels", "steps"):
-            mine, theirs = getattr(self, name), getattr(settings, name)
-            self._require(mine == theirs, f"the lens reads {mine} {name}, the input settings make {theirs}.")
+    @classmethod
+    def resampling(cls, vit: ViTShape) -> tuple[int, int]:
+        """One layer of one self-attention, as in the released lens."""
+        return 1, 1
 
 
-class EegEmbedding(nn.Module):
+class EegEmbedding(Embedding):
     """Signal -> one token per window of time with learned positions (upstream ``proj`` and ``pos_emb``)."""
 
     config_class: ClassVar = EegConfig
     input_dims: ClassVar = 2  # (C, T)
+    layouts: ClassVar = dict.fromkeys(
+        (EVA, CLIP), Layout("visual_adapter.", KeyMap([("proj.{leaf}", "proj.{leaf}"), ("pos_emb", "positions")]))
+    )
 
     def __init__(self, config: EegConfig) -> None:
         super().__init__()
@@ -63,3 +73,16 @@ class EegEmbedding(nn.Module):
                 f"The EEG tokenizer reads (B, {expected[0]} channels, {expected[1]} steps), not {tuple(signal.shape)}."
             )
         return self.proj(signal.to(self.proj.weight.dtype)).transpose(1, 2), self.positions  # (B, W, N) -> (B, N, W)
+
+    @classmethod
+    def likeness(cls, names: Mapping[str, Tensor]) -> int:
+        """A convolution over time."""
+        return 2 if "visual_adapter.proj.weight" in names else 0
+
+    @classmethod
+    def facts(cls, released: Released) -> Facts:
+        """Width, channels and window from the kernel; steps from the positions, at a stride of one."""
+        width, channels, window = released.shape("visual_adapter.proj.weight", 3)
+        positions, _ = released.shape("visual_adapter.pos_emb", 2)
+        told = {"width": width, "channels": channels, "window": window}
+        return Facts(told, {"steps": positions + window - 1})

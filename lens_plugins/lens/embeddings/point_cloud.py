@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import Self
 
-from ..._config import FrozenConfig
 from ...errors import InputError
+from ...inputs.settings import ViTShape
+from ...keymap import Convert, KeyMap, Operation, Rename
 from ..geometry import gather_points, spread_and_group
+from ..released import CLIP, EVA, Layout, Released
+from .base import SMALL_TOKEN, Embedding, EmbeddingConfig, Facts
 
 __all__ = ["PointConfig", "PointEmbedding"]
 
@@ -20,8 +25,12 @@ _ROWS_GPU = 2**18
 
 
 @dataclass(frozen=True)
-class PointConfig(FrozenConfig):
+class PointConfig(EmbeddingConfig):
     """Dimensions of the point tokenizer; the defaults are those of the released lenses."""
+
+    small: ClassVar[Mapping[str, Any]] = {
+        "trans_dim": 24, "num_groups": 8, "group_size": 8, "encoder_dim": 12, "hidden": 8,
+    }  # fmt: skip
 
     trans_dim: int = 384  # width of a token
     num_groups: int = 512
@@ -36,13 +45,30 @@ class PointConfig(FrozenConfig):
 
     @property
     def width(self) -> int:
+        """W, as every tokenizer calls it."""
         return self.trans_dim
 
     @property
     def tokens(self) -> int:
+        """G, the number of groups."""
         return self.num_groups
 
+    @classmethod
+    def for_vit(cls, vit: ViTShape) -> Self:
+        """The released sizes, or a quarter of the groups and half of the encoder for a small ViT."""
+        return cls() if vit.large else cls(SMALL_TOKEN, num_groups=128, encoder_dim=128, hidden=64)
+
+    @classmethod
+    def resampling(cls, vit: ViTShape) -> tuple[int, int]:
+        """Six layers, as in the released lens for EVA ViT-g, or two for a small ViT."""
+        return (6, 1) if vit.large else (2, 1)
+
+    def required_input(self, names: set[str]) -> dict[str, Any]:
+        """Nothing: clouds of any size are read."""
+        return {}
+
     def check_input(self, settings: Any) -> None:
+        """Refuse clouds that are smaller than a group."""
         self._require(
             settings.max_points >= self.group_size,
             f"a group holds {self.group_size} points, but the input settings keep {settings.max_points} of a cloud.",
@@ -53,6 +79,8 @@ class StoredNorm(nn.Module):
     """Batch normalisation that only ever uses its stored statistics (eps 1e-5, as upstream trained it)."""
 
     eps = 1e-5
+    mean: Tensor
+    var: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -65,6 +93,12 @@ class StoredNorm(nn.Module):
         """Weight and bias of `linear` followed by this norm; gradients reach the parameters of both."""
         scale = self.weight * torch.rsqrt(self.var + self.eps)
         return linear.weight * scale[:, None], (linear.bias - self.mean) * scale + self.bias
+
+    def store(self, values: Tensor) -> None:
+        """Keep mean and variance of values (..., width)."""
+        rows = values.flatten(0, -2)
+        self.mean.copy_(rows.mean(dim=0))
+        self.var.copy_(rows.var(dim=0))
 
 
 class _Folded(NamedTuple):
@@ -114,6 +148,35 @@ class GroupEncoder(nn.Module):
         )
 
 
+def _pointwise(theirs: str, ours: str) -> list[Convert | Rename]:
+    """Rows of a convolution with a kernel of 1, which is a linear layer here."""
+    squeeze = Operation(
+        "drop the last axis", lambda tensors: [tensors[0].squeeze(-1)], lambda tensors: [tensors[0].unsqueeze(-1)]
+    )
+    return [Convert((f"{theirs}.weight",), (f"{ours}.weight",), squeeze), Rename(f"{theirs}.bias", f"{ours}.bias")]
+
+
+def _norm(theirs: str, ours: str) -> list[Rename]:
+    """Rows of a batch normalisation; how many batches it has seen is left out, since it never sees more."""
+    names = {"weight": "weight", "bias": "bias", "running_mean": "mean", "running_var": "var"}
+    rows = [Rename(f"{theirs}.{name}", f"{ours}.{own}") for name, own in names.items()]
+    return [*rows, Rename(f"{theirs}.num_batches_tracked", None)]
+
+
+POINT_KEYS = KeyMap(
+    [
+        *_pointwise("encoder.first_conv.0", "encoder.lift"),
+        *_norm("encoder.first_conv.1", "encoder.lift_norm"),
+        *_pointwise("encoder.first_conv.3", "encoder.expand"),
+        *_pointwise("encoder.second_conv.0", "encoder.mix"),
+        *_norm("encoder.second_conv.1", "encoder.mix_norm"),
+        *_pointwise("encoder.second_conv.3", "encoder.project"),
+        ("reduce_dim.{leaf}", "reduce.{leaf}"),
+        ("pos_embed.{i}.{leaf}", "position.{i}.{leaf}"),
+    ]
+)
+
+
 def _encode(groups: Tensor, folded: _Folded) -> Tensor:  # (G, K, 3) -> (G, E)
     shape = groups.shape[:2]
     lifted = F.linear(groups.flatten(0, 1), *folded.lift).relu_()  # (GK, h)
@@ -123,11 +186,14 @@ def _encode(groups: Tensor, folded: _Folded) -> Tensor:  # (G, K, 3) -> (G, E)
     return F.linear(mixed.flatten(0, 1), *folded.project).unflatten(0, shape).amax(1)
 
 
-class PointEmbedding(nn.Module):
+class PointEmbedding(Embedding):
     """Points -> one token per group, with a position made from the group's centre (upstream ``PointTokenizer``)."""
 
     config_class: ClassVar = PointConfig
     input_dims: ClassVar = 2  # (P, 3)
+    learning_rate: ClassVar = 5e-4
+    layouts: ClassVar = dict.fromkeys((EVA, CLIP), Layout("visual_adapter.", POINT_KEYS))
+    short_name: ClassVar = "pc"
 
     def __init__(self, config: PointConfig) -> None:
         super().__init__()
@@ -170,3 +236,29 @@ class PointEmbedding(nn.Module):
             raise InputError(
                 f"A cloud of {points.shape[1]} points is too small: one group alone holds {self.config.group_size}."
             )
+
+    @torch.no_grad()
+    def fit_norms(self, batches: Sequence[Tensor]) -> None:
+        """Take the statistics of some clouds, (B, P, 3) each.
+
+        The norms only ever use stored statistics (the released lenses were trained elsewhere with moving ones). Left at
+        0 and 1 they would let the biases drown the points, whose offsets from a centre are of the order of 0.1.
+        """
+        encoder = self.encoder
+        groups = torch.cat([self.group(clouds)[1] for clouds in batches])  # (B, G, K, 3)
+        encoder.lift_norm.store(encoder.lift(groups))
+        points = encoder.expand(F.linear(groups, *encoder.lift_norm.fold(encoder.lift)).relu())  # (B, G, K, 2h)
+        widest = points.amax(dim=2, keepdim=True).expand_as(points)
+        encoder.mix_norm.store(encoder.mix(torch.cat([widest, points], dim=-1)))
+
+    @classmethod
+    def likeness(cls, names: Mapping[str, Tensor]) -> int:
+        """A mini-PointNet."""
+        return 2 if "visual_adapter.encoder.first_conv.0.weight" in names else 0
+
+    @classmethod
+    def facts(cls, released: Released) -> Facts:
+        """Widths of the layers; number and size of the groups leave no trace in the weights."""
+        trans_dim, encoder_dim = released.shape("visual_adapter.reduce_dim.weight", 2)
+        hidden, _, _ = released.shape("visual_adapter.encoder.first_conv.0.weight", 3)
+        return Facts({"trans_dim": trans_dim, "encoder_dim": encoder_dim, "hidden": hidden})

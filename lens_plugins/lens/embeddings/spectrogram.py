@@ -5,22 +5,33 @@ A lens of few recordings may put convolutions before the patches; none of the re
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
-from ..._config import FrozenConfig
 from ...errors import InputError
+from ...inputs.settings import ViTShape
+from ..released import CLIP, EVA, Layout, Released
+from .base import SMALL_TOKEN, Embedding, EmbeddingConfig, Facts
+from .patch import PATCHES
 from .stem import ConvStem
 
 __all__ = ["SpectrogramConfig", "SpectrogramEmbedding"]
 
+_RELEASED = (240, 600)  # patches of the lenses that were released: 2 and 5 seconds at 128 mel bins
+_OTHER_BINS = (40, 64, 80)  # that spectrograms of others have
+
 
 @dataclass(frozen=True)
-class SpectrogramConfig(FrozenConfig):
+class SpectrogramConfig(EmbeddingConfig):
     """Dimensions of the spectrogram tokenizer; the defaults are those of the released five-second lens."""
+
+    small: ClassVar[Mapping[str, Any]] = {"width": 24, "positions": 24}
 
     width: int = 1024
     positions: int = 600  # patches: frequency rows x time columns
@@ -52,12 +63,13 @@ class SpectrogramConfig(FrozenConfig):
 
     @property
     def tokens(self) -> int:
+        """N, the number of patches."""
         return self.positions
 
     @property
     def rows(self) -> int:
-        """Frequency rows; needs `mel_bins`."""
-        return self.steps(self.mel_bins)
+        """Frequency rows; 0 where the mel bins are not told."""
+        return 0 if self.mel_bins is None else self.steps(self.mel_bins)
 
     @property
     def reduction(self) -> int:
@@ -73,32 +85,56 @@ class SpectrogramConfig(FrozenConfig):
         """Patches that fit along an axis."""
         return (length // self.reduction - self.patch) // self.stride + 1
 
+    @classmethod
+    def for_vit(cls, vit: ViTShape) -> Self:
+        """Patches of five seconds, as in the released lens."""
+        return cls(vit.width if vit.large else SMALL_TOKEN)
+
+    @classmethod
+    def resampling(cls, vit: ViTShape) -> tuple[int, int]:
+        """Two layers, of three self-attentions each in the released lenses."""
+        return 2, 3 if vit.large else 1
+
+    def required_input(self, names: set[str]) -> dict[str, Any]:
+        """As many mel bins as the frequency rows were counted from."""
+        return {} if self.mel_bins is None else {"mel_bins": self.mel_bins}
+
+    def usual_input(self) -> dict[str, Any]:
+        """As many frames as the time columns need, and clips of that length."""
+        if self.mel_bins is None:
+            return {}
+        columns = self.positions // self.rows
+        frames = 512 if columns == 50 else self._fewest_frames(columns)  # 512: as upstream pads 5 s
+        return {"frames": frames, "clip_seconds": float(max(frames // 100, 1))}
+
     def check_input(self, settings: Any) -> None:
+        """Refuse other mel bins, and frames that give other time columns."""
+        super().check_input(settings)
         if self.mel_bins is None:
             return
-        self._require(
-            settings.mel_bins == self.mel_bins,
-            f"the lens reads {self.mel_bins} mel bins, the input settings make {settings.mel_bins}.",
-        )
         columns = self.positions // self.rows
-        first = (self.patch + self.stride * (columns - 1)) * self.reduction
+        first = self._fewest_frames(columns)
         last = first + self.stride * self.reduction - 1
         self._require(
             self.steps(settings.frames) == columns,
             f"{columns} time columns need {first} to {last} frames, not {settings.frames}.",
         )
 
+    def _fewest_frames(self, columns: int) -> int:
+        return (self.patch + self.stride * (columns - 1)) * self.reduction
 
-class SpectrogramEmbedding(nn.Module):
+
+class SpectrogramEmbedding(Embedding):
     """Filter banks -> patch tokens with learned positions (upstream ``conv1`` and ``pos_emb``)."""
 
     config_class: ClassVar = SpectrogramConfig
     input_dims: ClassVar = 2  # (T, F)
+    layouts: ClassVar = dict.fromkeys((EVA, CLIP), Layout("visual_adapter.", PATCHES))
 
     def __init__(self, config: SpectrogramConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem: nn.Module = ConvStem(config.stem, config.mel_bins) if config.stem else nn.Identity()
+        self.stem: nn.Module = ConvStem(config.stem, config.mel_bins or 0) if config.stem else nn.Identity()
         self.proj = nn.Conv2d(
             config.stem[-1] if config.stem else 1, config.width, config.patch, config.stride, bias=False
         )
@@ -130,3 +166,31 @@ class SpectrogramEmbedding(nn.Module):
                 f"{frames} frames of {bins} mel bins give {rows} x {columns} = {rows * columns} patches; "
                 f"the lens has positions for {config.positions}."
             )
+
+    @classmethod
+    def likeness(cls, names: Mapping[str, Tensor]) -> int:
+        """One channel of patches and a resampler; where the patches may be a square, it may be a depth lens as well."""
+        if "visual_adapter.conv1.weight" not in names or not any(name.startswith("perceiver.") for name in names):
+            return 0
+        positions = len(names.get("visual_adapter.pos_emb", ()))
+        return 1 if math.isqrt(positions) ** 2 == positions else 2
+
+    @classmethod
+    def facts(cls, released: Released) -> Facts:
+        """Width and patch from the kernel; the number of patches, but not how many of them are frequency rows."""
+        width, _, patch, _ = released.shape("visual_adapter.conv1.weight", 4)
+        positions, _ = released.shape("visual_adapter.pos_emb", 2)
+        told = {"width": width, "positions": positions, "patch": patch}
+        fitting = [
+            bins for bins in (128, *_OTHER_BINS) if bins >= patch and positions % ((bins - patch) // 10 + 1) == 0
+        ]
+        if 128 not in fitting:
+            return Facts(told, {"mel_bins": None})  # no released lens: any spectrogram with as many patches
+        doubts = {}
+        if positions not in _RELEASED and len(fitting) > 1:
+            others = " or ".join(map(str, fitting[1:]))
+            doubts["mel_bins"] = (
+                f"{released.path} does not tell its mel bins: {positions} patches may come from 128 or from {others}. "
+                "128 are assumed; say which with mel_bins=..."
+            )
+        return Facts(told, {"mel_bins": 128}, doubts)

@@ -29,10 +29,7 @@ class ConvStem(nn.Module):
         self.offset = nn.Parameter(torch.zeros(bins // 2))
         widths = [1, *channels]
         pairs = [(inside, width) for before, width in zip(widths, channels) for inside in (before, width)]
-        self.convs = nn.ModuleList(nn.Conv2d(inside, width, 3, padding=1) for inside, width in pairs)
-        for conv in self.convs:
-            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-            nn.init.zeros_(conv.bias)
+        self.convs = nn.ModuleList(_conv(inside, width) for inside, width in pairs)
 
     @staticmethod
     def pooled(power: Tensor) -> Tensor:
@@ -49,3 +46,11 @@ class ConvStem(nn.Module):
             x = F.relu(conv(x))
             x = x.contiguous(memory_format=torch.channels_last)  # what convolutions on a CPU are quick in
         return x
+
+
+def _conv(inside: int, width: int) -> nn.Conv2d:
+    conv = nn.Conv2d(inside, width, 3, padding=1)
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv

@@ -1,0 +1,65 @@
+"""Sampling with random numbers of one's own: a seed gives the same answer whatever else draws in this process."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..prefix import LanguageModel
+
+__all__ = ["Drawn", "generate_seeded"]
+
+_COMMON = Lock()  # torch's common random numbers, which sampling of beams cannot do without
+
+
+class Drawn:
+    """The last logits processor of all: it draws one token of each row, and leaves no other.
+
+    Every row has a generator of its own, so that an answer does not depend on the rows beside it.
+
+    Args:
+        seed: of the rows.
+        returned: replies to one prompt, whose rows follow one another; the seeds of them do, too.
+    """
+
+    def __init__(self, seed: int, returned: int = 1) -> None:
+        self._seed = seed
+        self._returned = returned
+        self._generators: list[torch.Generator] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # (B, T), (B, V) -> (B, V)
+        if not self._generators:
+            seeds = (self._seed + row % self._returned for row in range(len(scores)))
+            self._generators = [torch.Generator(scores.device).manual_seed(seed) for seed in seeds]
+        rows = zip(scores.softmax(dim=-1), self._generators)
+        drawn = torch.stack([torch.multinomial(chances, 1, generator=own) for chances, own in rows])  # (B, 1)
+        return torch.full_like(scores, -torch.inf).scatter_(1, drawn, 0.0)
+
+
+def generate_seeded(model: LanguageModel, seed: int, **options: Any) -> Tensor:
+    """transformers' `generate`, in which sampling leaves torch's common random numbers alone.
+
+    Sampling of several beams does use them: such calls wait for one another, and what others draw meanwhile counts.
+
+    Args:
+        seed: of sampling; the same numbers as after ``torch.manual_seed(seed)`` for one prompt.
+        options: of `generate`.
+    """
+    if not options.get("do_sample"):
+        return model.generate(**options)
+    if options.get("num_beams", 1) > 1:
+        devices = [options["input_ids"].device]
+        with _COMMON, torch.random.fork_rng([device for device in devices if device.type == "cuda"]):
+            torch.manual_seed(seed)
+            return model.generate(**options)
+
+    def decode(model: Any, input_ids: Tensor, *, logits_processor: Any, generation_config: Any, **more: Any) -> Any:
+        logits_processor.append(Drawn(seed, options.get("num_return_sequences", 1)))
+        generation_config.do_sample = False  # of a copy; the token drawn is the only one left
+        more |= {"streamer": options.get("streamer")}  # which `generate` does not hand to decoders from outside
+        return model._sample(input_ids, logits_processor=logits_processor, generation_config=generation_config, **more)
+
+    return model.generate(custom_generate=decode, **options)
