@@ -62,9 +62,9 @@ def _open_file(path: Path, name: str) -> Image.Image:
         raise InputError(f"{name} is too large a picture ({error}); at most {MAX_PIXELS} pixels are read.") from error
     if image.format == "JPEG":
         _check_pixels(image, _MAX_PHOTO, name)
-        for scale in (2, 4, 8):
-            if image.width * image.height > MAX_PIXELS:
-                image.draft(None, (image.width // scale, image.height // scale))
+        size = image.width * image.height
+        scale = next((scale for scale in (1, 2, 4) if size <= MAX_PIXELS * scale**2), 8)
+        image.draft(None, (image.width // scale, image.height // scale))
     _check_pixels(image, MAX_PIXELS, name)
     return image
 

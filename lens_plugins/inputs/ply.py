@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from array import array
 from collections.abc import Callable
@@ -54,7 +55,8 @@ def read_ply(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray, np.nda
     Raises:
         InputError: a header that is none, no x, y and z, faces without indices, or fewer elements than declared.
     """
-    elements, order, start, lines = _read_header(content.removeprefix(b"\xef\xbb\xbf"), path)
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    elements, order, start, lines = _read_header(content, path)
     wanted = {element.name: _wanted(element, path) for element in elements}
     if "vertex" not in wanted:
         raise InputError(f"{path} has no element vertex; its elements are {', '.join(wanted) or 'none'}.")
@@ -77,9 +79,10 @@ def read_ply(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def _read_header(content: bytes, path: Path) -> tuple[list[_Element], _Order, int, int]:
     """The elements, their byte order ("=": text), where the data begins, and how many lines stand above it."""
-    if content[:3] != b"ply":
+    first = re.match(rb"ply[ \t]*(\r\n|\n|\r)", content)
+    if first is None:
         raise InputError(f"{path} is not a .ply file: it does not start with ply.")
-    newline = b"\r" if content[3:5].strip(b" \t\n") == b"\r" and b"\n" not in content[3:5] else b"\n"
+    newline = b"\r" if first[1] == b"\r" else b"\n"
     elements: list[_Element] = []
     order: _Order | None = None
     start = lines = 0

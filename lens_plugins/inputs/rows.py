@@ -15,7 +15,6 @@ __all__ = ["RowReader", "Rows", "chunks", "parse_rows", "plain_text", "ragged", 
 
 _CHUNK = 4 * 2**20  # bytes of text read at a time: bounds the memory of big files
 _MAX_LINE = 64 * 2**20
-_WORD = re.compile(rb"[^\x00-\x20]+")
 _INTEGER = re.compile(rb"[+-]?\d+")
 _NUMBER = re.compile(rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?|nan(?:\(\w*\))?)", re.IGNORECASE)
 
@@ -102,6 +101,7 @@ class _Chunk:
         self.text = text
         self.unit = unit
         self.words = np.flatnonzero(~blank & np.append(True, blank[:-1]))  # (W,) where each word begins
+        self.ends = np.flatnonzero(~blank & np.append(blank[1:], True)) + 1
         newlines = np.flatnonzero(data == 10)
         line_of_word = np.searchsorted(newlines, self.words)
         self.rows = np.flatnonzero(np.diff(line_of_word, prepend=-1))  # (R,) first word of each row
@@ -114,17 +114,16 @@ class _Chunk:
         counts = np.diff(bounds)
         if not counts.sum():
             return Rows(np.zeros(0, dtype), counts, self.lines[first:last], self.unit)
-        begins = self.words[bounds[0]]
-        final = _WORD.match(self.text, self.words[bounds[-1] - 1])
-        assert final is not None  # words begin at what is not blank
-        values = _numbers(self.text[begins : final.end()], int(counts.sum()), final[0], dtype)
+        final = bounds[-1] - 1
+        text = self.text[self.words[bounds[0]] : self.ends[final]]
+        values = _numbers(text, int(counts.sum()), self.text[self.words[final] : self.ends[final]], dtype)
         if values is None:
             raise self._not_a_number(int(bounds[0]), path)
         return Rows(values, counts, self.lines[first:last], self.unit)
 
     def _not_a_number(self, first: int, path: Path) -> InputError:
         for word in range(first, len(self.words)):
-            said = self.text[self.words[word] : self.words[word] + 80].split(None, 1)[0]
+            said = self.text[self.words[word] : self.ends[word]][:80]
             if not _NUMBER.fullmatch(said):
                 line = self.lines[np.searchsorted(self.rows, word, side="right") - 1]
                 shown = said.decode("utf-8", "replace")
@@ -184,12 +183,13 @@ class RowReader:
     def _pieces(self, count: int, what: str) -> Iterator[tuple[_Chunk, int, int]]:
         taken = 0
         while taken < count:
-            while self._row == len(self._chunk.rows):
+            chunk, first, last = self._chunk, self._row, min(len(self._chunk.rows), self._row + count - taken)
+            taken += last - first
+            self._row = last
+            if taken < count:  # told before the rows are looked at: the last one may be cut in the middle
                 text = next(self._chunks, None)
                 if text is None:
                     raise truncated(self._path, count, what, taken)
-                self._chunk, self._row = _Chunk(text, self._chunk.next_line), 0
-            first, last = self._row, min(len(self._chunk.rows), self._row + count - taken)
-            self._row = last
-            taken += last - first
-            yield self._chunk, first, last
+                self._chunk, self._row = _Chunk(text, chunk.next_line), 0
+            if last > first:
+                yield chunk, first, last

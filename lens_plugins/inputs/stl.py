@@ -51,6 +51,8 @@ def _read_text(text: bytes, path: Path) -> np.ndarray:  # -> (F, 3, 3)
             chunk = _SOLID.sub(b"", chunk)  # a name may hold any word
         facets += chunk.count(b"facet") - chunk.count(b"endfacet")
         lines = [b" ".join(part.split(None, 3)[:3]) for part in chunk.split(b"vertex")[1:]]
+        if lines and len(lines[-1].split()) < 3:
+            raise truncated(path, facets, "facets", (above + len(lines) - 1) // 3)
         if lines:
             corners.append(parse_rows(b"\n".join(lines), path, "vertex", above + 1).columns([0, 1, 2], path))
             above += len(lines)

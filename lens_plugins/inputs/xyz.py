@@ -15,6 +15,7 @@ from .rows import chunks, parse_rows, plain_text, truncated
 __all__ = ["read_xyz"]
 
 _COMMENT = re.compile(rb"\s*(?:#|//|%)")
+_MARKS = (b"#", b"/", b"%")
 _COMMA_NUMBER = re.compile(rb"[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?")
 _LEADING_ZERO = re.compile(rb"(?:^|,)[ \t]*[+-]?0\d", re.MULTILINE)
 _UNIT = re.compile(rb"\s*[\[(][^\])]*[\])]")  # x [m]
@@ -92,13 +93,14 @@ def _layout(line: bytes, names: list[bytes], said: bool, number: int, path: Path
     words = line.split()
     comma_numbers = len(words) > 2 and all(map(_COMMA_NUMBER.fullmatch, words))  # 10,5 20 30,25
     separator = b";" if b";" in line else b"," if b"," in line and not comma_numbers else None
-    width = len(line.partition(b"#")[0].split(separator))
+    cells = line.partition(b"#")[0].split(separator)
+    width = len(cells)
     if said and len(names) != width:
         raise InputError(f"{path} names {len(names)} columns but has {width} in line {number}.")
     columns = tuple(map(names.index, (b"x", b"y", b"z"))) if len(names) == width else (0, 1, 2)
     if _ATOM.fullmatch(line) and columns == (0, 1, 2):
         raise InputError(f"{path} has {_shown(line)} in line {number}, an atom of a molecule; {_WANTED}.")
-    if width < 3:
+    if width < 3 or not any(_is_number(cells[place].replace(b",", b".")) for place in columns):
         raise InputError(f"{path} has {_shown(line)} in line {number}; {_WANTED}.")
     return _Layout(separator, separator == b";" or (comma_numbers and b"," in line), width, columns)
 
@@ -121,7 +123,7 @@ def _read_rows(chunk: bytes, layout: _Layout, lines: int, path: Path) -> np.ndar
     numbers: list[int] = []
     for number, line in enumerate(chunk.split(b"\n"), lines + 1):
         row = line.split(layout.separator)
-        if len(row) != layout.width:
+        if len(row) != layout.width or row[0][:1] in _MARKS:
             row = line.partition(b"#")[0].split(layout.separator)
             if _COMMENT.match(line) or not line.strip():
                 continue
@@ -143,9 +145,9 @@ def _read_numbers(chunk: bytes, layout: _Layout, path: Path) -> np.ndarray | Non
         rows = parse_rows(chunk, path)
     except InputError:
         return None
-    return (
-        rows.columns(list(layout.columns), path) if (rows.counts == layout.width).all() and len(rows.counts) else None
-    )
+    if not len(rows.counts) or (rows.counts != layout.width).any():
+        return None
+    return rows.columns(list(layout.columns), path)
 
 
 def _values(cells: list[bytes], numbers: list[int], path: Path) -> np.ndarray:  # (3 R,), (R,) -> (R, 3)
@@ -154,15 +156,16 @@ def _values(cells: list[bytes], numbers: list[int], path: Path) -> np.ndarray:  
             return np.array(list(map(float, cells))).reshape(-1, 3)
     except ValueError:
         pass
-    for place, cell in enumerate(cells):
-        try:
-            wrong = float(cell) and b"_" in cell
-        except ValueError:
-            wrong = True
-        if wrong:
-            what = _shown(cell) if cell.strip() else "an empty cell"
-            raise InputError(f"{path} has {what} in line {numbers[place // 3]}, where one of three numbers belongs.")
-    raise AssertionError("unreachable")
+    place = next(place for place, cell in enumerate(cells) if not _is_number(cell))
+    what = _shown(cells[place]) if cells[place].strip() else "an empty cell"
+    raise InputError(f"{path} has {what} in line {numbers[place // 3]}, where one of three numbers belongs.")
+
+
+def _is_number(cell: bytes) -> bool:
+    try:
+        return isinstance(float(cell), float) and b"_" not in cell
+    except ValueError:
+        return False
 
 
 def _shown(line: bytes) -> str:
