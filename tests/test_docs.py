@@ -8,6 +8,7 @@ Commands and Python that are not marked must at least exist. `python tests/pages
 
 import ast
 import re
+from dataclasses import fields
 from importlib import import_module
 
 import pages
@@ -140,8 +141,8 @@ def test_formats_lists_every_ending_and_setting():
     for row in modalities().values():
         section = sections[row.name]
         assert [ending for ending in (*row.suffixes, *row.also) if f"`{ending}`" not in section] == [], row.name
-        fields = resolve(row.settings).__dataclass_fields__
-        assert [field for field in fields if f"`{field}`" not in section] == [], row.name
+        named = [field.name for field in fields(resolve(row.settings))]
+        assert [name for name in named if f"`{name}`" not in section] == [], row.name
 
 
 def test_python_page_lists_every_public_name():

@@ -33,6 +33,8 @@ _PCM = {"int16": 2**15, "int32": 2**31}
 class AudioSettings(InputSettings):
     """Clips and spectrogram of one lens; the defaults are vitlensL's (lenses of 2 s clips have their own)."""
 
+    per_input: ClassVar[tuple[str, ...]] = ("clips", "channel")
+    arrays_need_rate: ClassVar[bool] = True  # a waveform alone does not tell how fast it runs
     small: ClassVar[Mapping[str, Any]] = {"frames": 24, "clip_seconds": 1.0}
 
     sample_rate: int = 16_000  # Hz; files of another rate are resampled
@@ -107,7 +109,7 @@ def _read_file(path: Path) -> tuple[np.ndarray, int]:  # (S, channels) float32, 
 
 def _read_array(data: Payload, name: str) -> np.ndarray:  # -> (S, channels) float32
     if isinstance(data, (Image.Image, Path)):
-        raise InputError(f"{name} is a picture; a waveform is an array (samples,) or (samples, channels).")
+        raise InputError(f"{name} holds Image; give an array (samples,) or (samples, channels).")
     kind = str(data.dtype).removeprefix("torch.")
     samples = as_array(data, name).astype(np.float32)
     if "int" in kind:

@@ -89,14 +89,12 @@ def _read_header(file: BinaryIO, path: Path) -> _Header:
     record = sum(samples) * width
     if min(samples, default=-1) < 0 or record == 0 or not seconds > 0:
         raise InputError(
-            f"{path} has {count} channels in records of {record} bytes and {seconds:g} s; each must be more."
+            f"{path} has {count} channels in records of {record} bytes and {seconds:g} s; all must be above 0."
         )
     held = max(os.fstat(file.fileno()).st_size - start, 0) // record
     declared = int(fixed[236:244])
     if declared > held or held == 0:
-        raise InputError(
-            f"{path} declares {declared} records of {seconds:g} s but has {held} whole ones; it is truncated."
-        )
+        raise InputError(f"{path} declares {declared} records of {seconds:g} s but holds {held}; it is truncated.")
     low, high, least, most = ([_number(text) for text in fields[name]] for name in ("low", "high", "least", "most"))
     # a channel without a range, such as an annotation's, keeps its digital values, as other readers have it
     gains = [(b - a) / (d - c) if b != a and d != c else 1.0 for a, b, c, d in zip(low, high, least, most)]

@@ -40,6 +40,7 @@ _ZSCORED = (0.2, 5.0)  # standard deviations that a z-scored recording may have 
 class EegSettings(InputSettings):
     """What a lens reads. Its training recordings were band-passed (5 to 95 Hz) and z-scored: raw ones need both."""
 
+    per_input: ClassVar[tuple[str, ...]] = ("bandpass", "zscore")
     small: ClassVar[Mapping[str, Any]] = {"channels": 5, "steps": 20}
 
     channels: int = 128  # C
@@ -96,7 +97,7 @@ def read(source: Payload, settings: EegSettings) -> ModalityInput:
     path = source if isinstance(source, Path) else None
     name = str(path or "The EEG recording")
     if isinstance(source, Image.Image):
-        raise InputError(f"{name} is a picture; an EEG recording is an array (channels, time).")
+        raise InputError(f"{name} holds Image; give an array (channels, time).")
     if not isinstance(source, Path):
         data = as_array(source, name)
     elif source.suffix.lower() in ARRAY_SUFFIXES:

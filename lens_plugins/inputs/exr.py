@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
@@ -134,7 +135,8 @@ def _own_output() -> Iterator[Callable[[], str]]:
     """
     with _ONE_AT_A_TIME, ExitStack() as stack:
         said = StringIO()
-        stack.callback(lambda: print("".join(_others(said.getvalue())), end=""))
+        if sys.stdout is not None:
+            stack.callback(lambda out: out.write("".join(_others(said.getvalue()))), sys.stdout)
         stack.enter_context(redirect_stdout(said))  # undone before the line above is
         with suppress(OSError):  # closed, as in a daemon: nothing can be printed there
             saved = os.dup(2)

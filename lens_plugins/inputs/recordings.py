@@ -23,13 +23,9 @@ from .matlab import check_matlab
 
 __all__ = ["read_recording"]
 
-_MAX_INFLATED = 2**29  # bytes; a worker may take three times as much
 _MAX_VALUES = 2**27
-_OTHER_FIF = (
-    "measurement data",
-    "epochs data",
-    "event data",
-)  # mne finds none in averages, events, covariances
+_MAX_INFLATED = 2**29  # bytes; a worker may take three times as much
+_OTHER_FIF = ("measurement data", "epochs data", "event data")  # mne finds none in averages, events, covariances
 
 
 def read_recording(file: str, channels: int, names: Sequence[str], seconds: float) -> dict[str, Any]:

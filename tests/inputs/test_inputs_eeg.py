@@ -225,6 +225,16 @@ def test_other_kinds_of_fif_are_said_to_be_other(tmp_path, kind):
         lp.read(path, settings=FOUR)
 
 
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
+def test_fif_files_that_are_cut_off_are_said_to_be(tmp_path, part):
+    raw_array(zscored(5000), ["eeg"] * 4).save(tmp_path / "a_raw.fif", verbose="ERROR")
+    for source in (tmp_path / "a_raw.fif", FORMATS / "epochs-epo.fif"):
+        content = source.read_bytes()
+        (tmp_path / "cut.fif").write_bytes(content[: int(part * len(content))])
+        with pytest.raises(InputError, match=r"cut\.fif .* at byte \d+ declares \d+ bytes but has \d+; it is trunc"):
+            lp.read(tmp_path / "cut.fif", settings=FOUR)
+
+
 @pytest.mark.parametrize("kind", ["fif", "array"])
 def test_a_drift_of_millivolts_leaves_volts_volts(tmp_path, kind):
     microvolts = zscored(1000) * 20
