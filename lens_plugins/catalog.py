@@ -94,7 +94,7 @@ class HostKind:
 
 
 _INPUTS, _EMBED, _AUGMENT = "lens_plugins.inputs", "lens_plugins.lens.embeddings", "lens_plugins.train.augment"
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+_PICTURES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 _MODALITIES = (
     ModalityRow(
