@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test test-slow test-gpu test-hub lint format bench figures pocket patch-lavis clean
+.PHONY: help install install-dev demo test test-slow test-gpu test-hub fuzz lint format types bench figures pocket patch-lavis clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -51,6 +51,9 @@ test-gpu: $(READY_DEV) ## the tests that need a CUDA device
 test-hub: $(READY_DEV) ## the tests that fetch from the hub
 	$(ONE_THREAD) $(PY) -m pytest -m hub $(ARGS)
 
+fuzz: $(READY_DEV) ## damaged files of every format, a minute of them; ARGS="--inputs 300000"
+	$(ONE_THREAD) $(PY) tests/fuzz/run.py $(ARGS)
+
 lint: $(READY_DEV) ## ruff: rules and format
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -59,7 +62,10 @@ format: $(READY_DEV) ## ruff: mend both
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(READY) ## every figure of the README, some minutes
+types: $(READY_DEV) ## mypy over the package
+	$(PY) -m mypy lens_plugins
+
+bench: $(READY) ## every figure of the documentation, some minutes
 	$(VENV)/bin/lens-plugins bench lens
 	$(VENV)/bin/lens-plugins bench host
 	$(VENV)/bin/lens-plugins bench memory
@@ -68,15 +74,16 @@ bench: $(READY) ## every figure of the README, some minutes
 	$(VENV)/bin/lens-plugins bench pocket-seed
 
 SAMPLES ?= demos/data
-FIGURES := README.md demos/pocket/RESULTS.md
+CARDS := lens_plugins/pocket/weights
+TREE = $(shell git describe --always --dirty)
 
-figures: $(READY_DEV) ## measure what ships and put tables, chart and grid where they are shown; half an hour
+figures: $(READY_DEV) ## measure what ships, put tables, chart and grid into the model cards; half an hour
 	mkdir -p build
 	$(INSTALL) --editable ".[dev,pocket]"
 	$(VENV)/bin/lens-plugins bench pocket --all --clouds $(SAMPLES) --chart demos/pocket/accuracy.png >build/pocket.md
 	$(VENV)/bin/lens-plugins bench pocket-seed --second-judge --grid demos/pocket/imagined.png >build/pocket-seed.md
-	$(PY) -m lens_plugins.bench.publish $(FIGURES) <build/pocket.md
-	$(PY) -m lens_plugins.bench.publish $(FIGURES) <build/pocket-seed.md
+	$(PY) -m lens_plugins.bench.publish --tree $(TREE) $(CARDS)/instructblip/MODEL_CARD.md $(CARDS)/lens-*/MODEL_CARD.md demos/pocket/RESULTS.md <build/pocket.md
+	$(PY) -m lens_plugins.bench.publish --tree $(TREE) $(CARDS)/seed-llama/MODEL_CARD.md <build/pocket-seed.md
 
 pocket: $(READY_DEV) ## train again what ships: hours on a CPU, resumable
 	$(INSTALL) --editable ".[dev,pocket]"

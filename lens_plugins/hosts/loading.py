@@ -10,15 +10,16 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .._optional import require
 from ..catalog import resolve
 from ..errors import CheckpointError, ConfigError
+from ..files.tensors import read_safetensors
 from ..inputs.image import ImageSettings
 from ..splice import FrozenViT, freeze
 from .base import Host, LoadOptions
+from .quiet import quiet
 from .source import (
     HostNotes,
     find_source,
@@ -128,6 +129,7 @@ def load_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     return _DTYPES[name]
 
 
+@quiet()
 def load_pretrained(model_class: Any, source: str | Path, options: LoadOptions, notes: HostNotes) -> Any:
     """Load a transformers model whole or not at all, with the final norm's own epsilon.
 
@@ -171,7 +173,7 @@ def _tensors(folder: Path, prefix: str = "") -> dict[str, Tensor]:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise CheckpointError(f"{folder} has no .safetensors file.")
-    return {prefix + name: tensor for file in files for name, tensor in load_file(file).items()}
+    return {prefix + name: tensor for file in files for name, tensor in read_safetensors(file).items()}
 
 
 def _quantization(options: LoadOptions) -> Any:
@@ -188,6 +190,7 @@ def _quantization(options: LoadOptions) -> Any:
     )
 
 
+@quiet()
 def load_tokenizer(source: str | Path, *, subfolder: str = "") -> Any:
     """A tokenizer of a host, from its own files.
 

@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from ..errors import CheckpointError
+from .quiet import quiet
+from .source import from_pretrained_options
 
 __all__ = ["Outline", "OutlinedHost", "Weights", "read_config"]
 
@@ -56,6 +58,7 @@ class OutlinedHost(Protocol):
         ...
 
 
+@quiet()
 def read_config(source: str | Path) -> Any:
     """transformers' configuration of a folder or hub id.
 
@@ -65,6 +68,6 @@ def read_config(source: str | Path) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(source)
+        return AutoConfig.from_pretrained(source, **from_pretrained_options(source))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"The configuration of {source} cannot be read: {error}") from error

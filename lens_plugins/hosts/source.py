@@ -5,20 +5,19 @@ An existing folder wins, then the name of a shipped host, then the hub. What loo
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from typing_extensions import Self
 
 from .._config import FrozenConfig
 from ..catalog import HostKind, find_host, folder_of, folders, host_kinds, is_hub_id, resolve
 from ..errors import CheckpointError, ConfigError
+from ..files.hub import fetch_optional
+from ..files.jsons import read_json_object
 
 if TYPE_CHECKING:
     from .base import Host
@@ -32,7 +31,6 @@ __all__ = [
     "kind_of_model",
     "name_of",
     "read_host_json",
-    "read_state",
     "unreachable",
 ]
 
@@ -169,32 +167,20 @@ def read_host_json(source: str | Path, name: str) -> dict[str, Any] | None:
         CheckpointError: the hub cannot be reached, or the file is damaged.
     """
     path = _file(source, name)
-    if path is None:
-        return None
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} must hold named values, got a {type(values).__name__}.")
-    return values
+    return None if path is None else read_json_object(path)
 
 
 def _file(source: str | Path, name: str) -> Path | None:
     if isinstance(source, Path):
-        return source / name if (source / name).is_file() else None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+        return source / name if (source / name).exists() else None
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(source, name, revision=getattr(source, "revision", None)))
-    except LocalEntryNotFoundError as error:
-        if name == "config.json":
-            raise unreachable(source, error) from error
-        return None
-    except EntryNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
+        return fetch_optional(source, name, revision=getattr(source, "revision", None))
+    except CheckpointError as error:
+        # offline, the cache cannot tell a file that was never fetched from one that there is not
+        if isinstance(error.__cause__, LocalEntryNotFoundError) and name != "config.json":
+            return None
         raise unreachable(source, error) from error
 
 
@@ -202,27 +188,6 @@ def from_pretrained_options(source: str | Path) -> dict[str, Any]:
     """What every `from_pretrained` of transformers is told besides the source: no code of its own, which revision."""
     revision = getattr(source, "revision", None)
     return {"trust_remote_code": False, **({"revision": revision} if revision else {})}
-
-
-def read_state(path: str | os.PathLike[str], inner: str | None = None) -> dict[str, Tensor]:
-    """Tensors of a .pt or .pth file, without running anything in it.
-
-    Args:
-        inner: where they lie, if that key is there.
-
-    Raises:
-        CheckpointError: no such file, a damaged one, or one that holds other things than tensors.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"There is no file {path}.") from error
-    except Exception as error:
-        raise CheckpointError(f"{path} is not a file of weights that can be read safely: {error}") from error
-    state = state.get(inner, state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} does not hold named tensors.")
-    return dict(state)
 
 
 def unreachable(source: str | Path, error: Exception) -> CheckpointError:

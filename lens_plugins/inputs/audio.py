@@ -33,6 +33,8 @@ _PCM = {"int16": 2**15, "int32": 2**31}
 class AudioSettings(InputSettings):
     """Clips and spectrogram of one lens; the defaults are vitlensL's (lenses of 2 s clips have their own)."""
 
+    per_input: ClassVar[tuple[str, ...]] = ("clips", "channel")
+    arrays_need_rate: ClassVar[bool] = True  # a waveform alone does not tell how fast it runs
     small: ClassVar[Mapping[str, Any]] = {"frames": 24, "clip_seconds": 1.0}
 
     sample_rate: int = 16_000  # Hz; files of another rate are resampled

@@ -40,6 +40,7 @@ _ZSCORED = (0.2, 5.0)  # standard deviations that a z-scored recording may have 
 class EegSettings(InputSettings):
     """What a lens reads. Its training recordings were band-passed (5 to 95 Hz) and z-scored: raw ones need both."""
 
+    per_input: ClassVar[tuple[str, ...]] = ("bandpass", "zscore")
     small: ClassVar[Mapping[str, Any]] = {"channels": 5, "steps": 20}
 
     channels: int = 128  # C

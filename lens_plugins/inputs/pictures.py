@@ -18,6 +18,7 @@ from .arrays import ARRAY_SUFFIXES, as_array, load_array
 __all__ = [
     "CLIP_MEAN",
     "CLIP_STD",
+    "MAX_ASPECT",
     "MAX_PIXELS",
     "centre_crop",
     "normalise",
@@ -29,7 +30,9 @@ __all__ = [
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+MAX_ASPECT = 100  # the longest panoramas have some 20
 MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs
+_ROOM_PIXELS, _PIXELS_A_BYTE = 4 * 2**20, 10_000  # white scans of one bit a pixel have some 8,000 for each byte
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 
@@ -41,8 +44,8 @@ def open_picture(source: Path | Image.Image, name: str) -> Image.Image:
     """
     with parsing(name, "picture"):
         try:
-            given = isinstance(source, Image.Image)
-            image = source if given else Image.open(BytesIO(read_bytes(source)), formats=_FORMATS)
+            content = None if isinstance(source, Image.Image) else read_bytes(source)
+            image = source if isinstance(source, Image.Image) else Image.open(BytesIO(content or b""), formats=_FORMATS)
         except UnidentifiedImageError as error:
             raise InputError(f"{name} is not a picture; give one of {', '.join(_FORMATS)}.") from error
         except Image.DecompressionBombError as error:
@@ -53,6 +56,11 @@ def open_picture(source: Path | Image.Image, name: str) -> Image.Image:
         if not 0 < width * height <= MAX_PIXELS:
             raise InputError(
                 f"{name} is {width} × {height}, {width * height} pixels; give between 1 and {MAX_PIXELS}: scale it."
+            )
+        if content is not None and width * height > max(_ROOM_PIXELS, _PIXELS_A_BYTE * len(content)):
+            raise InputError(
+                f"{name} declares {width} × {height} pixels in {len(content)} bytes; a picture has fewer than "
+                f"{_PIXELS_A_BYTE} for each byte: it is damaged, empty or made to fill the memory."
             )
         image.load()
         return ImageOps.exif_transpose(image)
@@ -98,10 +106,10 @@ def shorter_side(height: int, width: int, size: int, name: str) -> tuple[int, in
     """Height and width after the shorter side became `size`, the other rounded down (as torchvision's Resize does).
 
     Raises:
-        InputError: so narrow a picture that the longer side would leave `MAX_PIXELS`.
+        InputError: a picture `MAX_ASPECT` times as long as wide, or longer: resized whole, it takes seconds.
     """
     longer = int(size * max(height, width) / min(height, width))
-    if longer * size > MAX_PIXELS:
+    if max(height, width) > MAX_ASPECT * min(height, width):
         raise InputError(
             f"{name} is {width} × {height}: with a shorter side of {size} the longer one would be {longer}; crop it."
         )

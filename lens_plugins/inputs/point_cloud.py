@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ class PointCloudSettings(InputSettings):
     The same file gives the same tensor. Lenses are trained on clouds whose y axis is up, as most meshes have it;
     scanners and robots mostly write z up.
     """
+
+    per_input: ClassVar[tuple[str, ...]] = ("up", "seed", "candidates")
 
     max_points: int = 8192  # more are thinned out by farthest-point sampling
     mesh_points: int = 10_000  # taken from a mesh's surface, before that

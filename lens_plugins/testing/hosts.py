@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DoesNotFit, Unsupported
 from ..hosts.base import Host
-from ..hosts.messages import Reply, Request
+from ..hosts.messages import Reply, Request, Text
+from ..hosts.text_tower import HostTextTower
 from ..inputs import ModalityInput
 from ..lens.lens import Lens
-from ..splice import digest, unchanged
+from ..splice import PLACES, digest, unchanged
 
 __all__ = ["HostContract"]
 
@@ -22,23 +27,31 @@ class HostContract:
     Give the fixtures ``host`` (without lenses; made anew for each test or left as it was), ``lens`` (one that fits,
     not of pictures), ``heard`` (an input of its modality), ``pixels`` (B, 3, S, S), ``reference_features`` (what the
     host's own code makes of them after its final norm) and, where the host needs options to be quick and repeatable,
-    ``options`` (of `generate`).
+    ``options`` (of `generate`). Several inputs meet at every place, threads share the host, and what it cannot do it
+    refuses: each is tested without another fixture.
     """
 
     @pytest.fixture
-    def options(self) -> dict[str, object]:
+    def options(self) -> dict[str, Any]:
         return {"max_new_tokens": 5}
 
     @pytest.fixture
     def picture(self, pixels: Tensor) -> ModalityInput:
         return ModalityInput("image", pixels[0], None)
 
+    @pytest.fixture
+    def plugged(self, host: Host, lens: Lens) -> Iterator[Host]:
+        """The host with its lens, which it forgets again."""
+        host.plug(lens)
+        yield host
+        host.unplug(lens.modality)
+
     def test_a_spliced_picture_is_the_hosts_own(self, host: Host, pixels: Tensor, reference_features: Tensor) -> None:
         features = host.vit.encode(host.vit.embed_image(pixels))
         torch.testing.assert_close(features, reference_features, atol=1e-4, rtol=1e-4)
 
     def test_nothing_moves_before_during_and_after(
-        self, host: Host, lens: Lens, heard: ModalityInput, options: dict[str, object]
+        self, host: Host, lens: Lens, heard: ModalityInput, options: dict[str, Any]
     ) -> None:
         before = digest(host.model)
         host.plug(lens)
@@ -50,7 +63,7 @@ class HostContract:
         assert digest(host.model) == before
 
     def test_unplug_leaves_the_hosts_own_captions(
-        self, host: Host, lens: Lens, heard: ModalityInput, picture: ModalityInput, options: dict[str, object]
+        self, host: Host, lens: Lens, heard: ModalityInput, picture: ModalityInput, options: dict[str, Any]
     ) -> None:
         own = host.generate(picture, **options)
         host.plug(lens)
@@ -73,16 +86,70 @@ class HostContract:
         assert host.lenses == {}
 
     def test_a_batch_answers_as_one_by_one_and_in_order(
-        self, host: Host, lens: Lens, heard: ModalityInput, picture: ModalityInput, options: dict[str, object]
+        self, host: Host, lens: Lens, heard: ModalityInput, picture: ModalityInput, options: dict[str, Any]
     ) -> None:
         host.plug(lens)
         requests = [Request(picture), Request([heard]), Request(picture, "what is this"), Request([picture, heard])]
         together = host.generate_batch(requests, batch_size=3, **options)
+        backwards = host.generate_batch(requests[::-1], batch_size=3, **options)
         alone = [host.generate(r.inputs, r.prompt, **options) for r in requests]
         host.unplug(lens.modality)
         assert together == alone
+        assert backwards == alone[::-1]
 
-    def test_a_reply_is_a_string(self, host: Host, picture: ModalityInput, options: dict[str, object]) -> None:
+    @pytest.mark.parametrize("place", PLACES)
+    def test_several_inputs_meet_where_it_is_asked_for_or_are_refused(
+        self, plugged: Host, heard: ModalityInput, picture: ModalityInput, options: dict[str, Any], place: str
+    ) -> None:
+        if place not in plugged.places:
+            with pytest.raises(Unsupported, match=rf"cannot fuse inputs with fuse='{place}'; it can with"):
+                plugged.generate([picture, heard], fuse=place, **options)
+            return
+        alone = plugged.generate([picture, heard], fuse=place, **options)
+        seen = plugged.look([picture, heard], fuse=place)
+        assert plugged.generate(seen, **options) == alone
+        requests = [Request(picture), Request([picture, heard], fuse=place), Request(heard)]
+        assert plugged.generate_batch(requests, **options)[1] == alone
+        assert len(seen.features) == (2 if place == "llm" else 1)
+
+    def test_a_stream_is_the_answer_of_one_beam_without_a_blank_in_front(
+        self, plugged: Host, heard: ModalityInput, picture: ModalityInput, options: dict[str, Any]
+    ) -> None:
+        one_beam = {**options, "num_beams": 1}
+        pieces = list(plugged.stream([picture, heard], "what is this", **one_beam))
+        whole = plugged.generate([picture, heard], "what is this", **one_beam)
+        assert "".join(pieces).split() == whole.text.split()
+        assert all(pieces)
+        assert not pieces or not pieces[0][0].isspace()
+        with pytest.raises(ConfigError, match="Streaming runs 1 beam, got num_beams=3"):
+            list(plugged.stream(picture, **{**options, "num_beams": 3}))
+
+    def test_eight_threads_answer_as_one_by_one(
+        self, plugged: Host, heard: ModalityInput, picture: ModalityInput, options: dict[str, Any]
+    ) -> None:
+        prompts = ("what is this", "a photo of", "tell a story")
+        asked = [(one, prompt) for prompt in prompts for one in (picture, heard, [picture, heard])]
+        alone = [plugged.generate(one, prompt, **options) for one, prompt in asked]
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(lambda ask: plugged.generate(ask[0], ask[1], **options), asked * 2))
+            streamed = pool.map(
+                lambda ask: "".join(plugged.stream(ask[0], ask[1], **{**options, "num_beams": 1})), asked
+            )
+            texts = ["".join(text.split()) for text in streamed]
+        assert together == alone * 2
+        singly = [plugged.generate(one, prompt, **{**options, "num_beams": 1}) for one, prompt in asked]
+        assert texts == ["".join(reply.text.split()) for reply in singly]
+
+    def test_it_stays_where_it_is_moved(self, plugged: Host, heard: ModalityInput, options: dict[str, Any]) -> None:
+        before = plugged.generate(heard, **options)
+        assert plugged.to("cpu") is plugged
+        assert plugged.vit.device == torch.device("cpu")
+        assert plugged.generate(heard, **options) == before
+        for absent in ("cuda:99", "nowhere"):
+            with pytest.raises(ConfigError, match=absent):
+                plugged.to(absent)
+
+    def test_a_reply_is_a_string(self, host: Host, picture: ModalityInput, options: dict[str, Any]) -> None:
         reply = host.generate(picture, **options)
         assert isinstance(reply, Reply)
         assert reply == reply.text
@@ -98,11 +165,47 @@ class HostContract:
         torch.testing.assert_close(vectors[0], vectors[2])
         assert not torch.allclose(vectors[0], vectors[1], atol=1e-3)
 
+    def test_the_likest_is_found_first(self, plugged: Host, heard: ModalityInput, picture: ModalityInput) -> None:
+        found = plugged.search(heard, [picture, heard], space="vision")
+        assert [hit["index"] for hit in found] == [1, 0]
+        assert found[0]["item"] is heard
+        assert found[0]["score"] == pytest.approx(1, abs=1e-4)
+        vectors = plugged.embed([picture, heard], space="vision")
+        (best,) = plugged.search(picture, vectors, top=1, space="vision")
+        assert best["index"] == 0
+
+    def test_labels_are_compared_where_there_is_a_text_tower(
+        self, plugged: Host, heard: ModalityInput, picture: ModalityInput
+    ) -> None:
+        labels = ["heard", "picture"]
+        own, plugged.text_tower = plugged.text_tower, None
+        try:
+            with pytest.raises(Unsupported, match="has no text tower"):
+                plugged.classify(picture, labels)
+            vectors = dict(zip(labels, plugged.embed([heard, picture])))
+            plugged.text_tower = _told(vectors)
+            ranked = plugged.classify(picture, labels)
+            assert [one["label"] for one in ranked] == ["picture", "heard"]
+            assert sum(one["score"] for one in ranked) == pytest.approx(1)
+            several = plugged.classify([heard, picture], labels)
+            assert [row[0]["label"] for row in several] == labels
+            assert plugged.search(Text("heard"), [picture, heard], top=1)[0]["index"] == 1
+        finally:
+            plugged.text_tower = own
+
     def test_what_it_cannot_do_is_one_clear_error(self, host: Host, picture: ModalityInput) -> None:
         with pytest.raises(ConfigError, match=r"no place 'vitt'.*did you mean 'vit'"):
             host.generate(picture, fuse="vitt")
         with pytest.raises(ConfigError, match="has no lens for 'smell' to unplug; plugged: none"):
             host.unplug("smell")
+
+
+def _told(vectors: dict[str, Tensor]) -> HostTextTower:
+    """A text tower that writes the vector (D,) told for each text, in the space of the ViT's own."""
+    width = len(next(iter(vectors.values())))
+    head = torch.nn.Linear(width, width, bias=False).requires_grad_(False)
+    head.weight.copy_(torch.eye(width))
+    return HostTextTower(head, lambda: lambda texts: torch.stack([vectors[text] for text in texts]))
 
 
 class _Resized(Lens):

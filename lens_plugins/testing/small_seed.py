@@ -191,7 +191,8 @@ def write_seed_host(folder: str | os.PathLike[str], *, seed: int = 0, **notes: A
     folder = Path(folder)
     model = small_seed_llama(seed=seed)
     model.tokenizer.save_pretrained(folder / "tokenizer")
-    model.language_model.save_pretrained(folder / "llm")
+    language_model: Any = model.language_model
+    language_model.save_pretrained(folder / "llm")
     small_words().save_pretrained(folder / "llm")
     small_unclip(folder / "clip").save_pretrained(folder / "unclip")
     (folder / "lens_plugins.json").write_text(json.dumps({"kind": "seed_llama"}))

@@ -5,7 +5,12 @@ import io
 import pytest
 
 from lens_plugins.bench import publish
+from lens_plugins.bench.pocket import mixed_table, sense_table
+from lens_plugins.pocket.shipped import WEIGHTS
 
+SENSES = sense_table([]).splitlines()[0]
+MIXED = mixed_table([]).splitlines()[0]
+TWO = "| two things | both classes right |"
 PRINTED = """\
 125 held-out objects of 45 classes; AMD EPYC, 2 cores, load 0.1, torch 2.13.0+cpu
 
@@ -74,15 +79,26 @@ def test_a_missing_page_is_named(tmp_path, given, capsys):
     assert "page.md cannot be read" in capsys.readouterr().err
 
 
-def test_the_pages_hold_the_tables_that_benches_print():
-    """A head that changes in a bench changes in the pages, or `make figures` would leave old rows there."""
-    from pathlib import Path
+def test_the_commit_is_written_where_a_page_names_one():
+    page = "Printed by `x` on tree 45cdcf9.\nOn a tree.\n"
+    assert publish.published(page, {}, {}, "abc-dirty")[0] == "Printed by `x` on tree abc-dirty.\nOn a tree.\n"
+    assert publish.published(page, {}, {})[0] == page
 
-    root = Path(__file__).parents[2]
-    heads = (
-        "| asked about | names the class | of the ceiling |",
-        "| drawn | class right | class kept | SSIM | found again of 125 (among the first 5) |",
-        "| two things | both classes right |",
-    )
-    for page in (root / "README.md", root / "demos" / "pocket" / "RESULTS.md"):
-        assert set(heads) <= set(publish.tables_of(page.read_text("utf-8")))
+
+@pytest.mark.parametrize(
+    ("card", "heads"),
+    [
+        ("instructblip", ["| asked about | names the class | of the ceiling |", MIXED, SENSES]),
+        ("seed-llama", ["| drawn | class right | class kept | SSIM | found again of 125 (among the first 5) |", TWO]),
+        ("lens-point-cloud", ["| asked about | names the class | of the ceiling |"]),
+        ("lens-audio", [SENSES, "| sounds | cases | nearest of the names |"]),
+        ("lens-eeg", [SENSES, "| simulated EEG, signal to noise | named | nearest |"]),
+        ("lens-depth", [SENSES]),
+        ("lens-tactile", [SENSES]),
+    ],
+)
+def test_model_cards_hold_the_tables_that_benches_print(card, heads):
+    """A head that changes in a bench changes in the cards, or `make figures` would leave old rows there."""
+    text = (WEIGHTS / card / "MODEL_CARD.md").read_text("utf-8")
+    assert set(heads) <= publish.tables_of(text).keys()
+    assert "on tree " in text

@@ -17,6 +17,7 @@ from typing_extensions import Self
 from ..._config import FrozenConfig
 from ..._optional import require
 from ...errors import CheckpointError, ConfigError, DoesNotFit, InputError, Unsupported
+from ..quiet import quiet
 
 if TYPE_CHECKING:
     from diffusers import StableUnCLIPImg2ImgPipeline
@@ -104,9 +105,10 @@ class Detokenizer:
         """
         diffusers = require("diffusers", extra="seed", purpose="Drawing pictures")
         try:
-            pipeline = diffusers.StableUnCLIPImg2ImgPipeline.from_pretrained(
-                str(source), image_encoder=None, feature_extractor=None, dtype=dtype
-            )
+            with quiet():
+                pipeline = diffusers.StableUnCLIPImg2ImgPipeline.from_pretrained(
+                    str(source), image_encoder=None, feature_extractor=None, dtype=dtype
+                )
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise CheckpointError(
                 f"The unCLIP weights {source} cannot be loaded: {error} stabilityai withdrew its repository "
