@@ -27,7 +27,6 @@ _SHARES = {3: 1, 2: 2, 0: 4}  # by the two bits of the version; 1 is reserved
 _SYNC = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x00-\xef]", re.DOTALL)
 _MOST_TRIES = 2**16  # places that look like a header and are none: a file full of them is no MP3
 _LONGEST_FREE = 8192  # bytes of a frame in the free format
-_COUNTER = re.compile(rb"Xing|Info|VBRI")
 _XING_AT = {(True, 2): 36, (True, 1): 21, (False, 2): 21, (False, 1): 13}  # bytes, by (MPEG 1, channels)
 _VBRI_AT = 36
 
@@ -157,15 +156,15 @@ def _after_tags(content: bytes, position: int) -> int:
 def _counters(content: bytes) -> dict[int, int]:
     """Where Xing, Info and VBRI headers begin, and the samples that each declares, 0 where it does not say."""
     found = {}
-    for word in _COUNTER.finditer(content):
-        vbri = word[0] == b"VBRI"
-        for offset in {_VBRI_AT} if vbri else _XING_AT.values():
-            start = word.start() - offset
-            header = _header(content[start : start + 4]) if start >= 0 else None
-            if header and (vbri or offset == _XING_AT[header.mpeg1, header.channels]):
-                count = _number(content, word.start() + (14 if vbri else 8))
-                counted = vbri or _number(content, word.start() + 4) & 1  # the flag that says that a count follows
-                found[start] = count * header.samples if counted else 0
+    for word in (b"Xing", b"Info", b"VBRI"):  # one search each: quicker than a pattern with three words
+        at, vbri = content.find(word), word == b"VBRI"
+        while at >= 0:
+            for start in (at - _VBRI_AT,) if vbri else (at - offset for offset in set(_XING_AT.values())):
+                header = _header(content[start : start + 4]) if start >= 0 else None
+                if header and (vbri or at - start == _XING_AT[header.mpeg1, header.channels]):
+                    counted = vbri or _number(content, at + 4) & 1  # the flag that says that a count follows
+                    found[start] = _number(content, at + (14 if vbri else 8)) * header.samples if counted else 0
+            at = content.find(word, at + 4)
     return found
 
 

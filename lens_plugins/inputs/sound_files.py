@@ -313,18 +313,27 @@ def _mp3_streams(content: bytes, name: str) -> Iterator[_Stream]:
     if not found:
         return
     _check_counts(found, counters, cut_off(content, found), name)
-    sound = [frame for frame in found if frame[0] not in counters]
-    runs = [list(run) for _, run in groupby(sound, key=lambda frame: frame[2].run)]
-    for run in runs:
-        samples = sum([header.samples for _, _, header in run])
-        check_length(samples, run[0][2].kind[1], name)
-        pieces = [content[start:end] for start, end, _ in run]
-        first, end, header = found[0]
-        if len(runs) == len(counters) == 1 and 0 <= counters.get(first, -1) - samples <= header.samples:
-            # a header counts what is there: it goes first, since the decoder takes from it what to cut at both ends
-            yield _Stream(content[first:end] + b"".join(pieces))
-        else:
-            yield _Stream(b"".join(pieces + _filler(pieces)), None, samples)
+    sound = [frame for frame in found if frame[0] not in counters] if counters else found
+    runs = {header.run for _, _, header in sound}
+    declared, frame = counters.get(found[0][0], -1), found[0][2].samples
+    if len(runs) == len(counters) == 1 and 0 <= declared - _samples(sound) <= frame:
+        # its header counts what is there: it stays, since the decoder takes from it what to cut at both ends
+        yield _Stream(_joined_frames(content, found))
+        return
+    for (_, rate, _), run in groupby(sound, key=lambda frame: frame[2].run):
+        same = list(run)
+        check_length(_samples(same), rate, name)
+        yield _Stream(_joined_frames(content, [*same, *_filler(same)]), None, _samples(same))
+
+
+def _samples(run: Sequence[Frame]) -> int:
+    return sum([header.samples for _, _, header in run])
+
+
+def _joined_frames(content: bytes, run: Sequence[Frame]) -> bytes:
+    if sum([end - start for start, end, _ in run]) == run[-1][1] - run[0][0]:
+        return content[run[0][0] : run[-1][1]]  # nothing lies between them
+    return b"".join([content[start:end] for start, end, _ in run])
 
 
 def _check_counts(found: Sequence[Frame], counters: Mapping[int, int], cut: bool, name: str) -> None:
@@ -342,7 +351,8 @@ def _check_counts(found: Sequence[Frame], counters: Mapping[int, int], cut: bool
         raise InputError(f"{name} declares {declared} samples but has {held}; it is truncated.")
 
 
-def _filler(pieces: Sequence[bytes]) -> list[bytes]:
+def _filler(run: Sequence[Frame]) -> list[Frame]:
     """So many copies of the last frame that the decoder's guess, by the first frame's length, is never too low."""
-    short = max(map(len, pieces)) * len(pieces) - sum(map(len, pieces))
-    return [pieces[-1]] * (short // len(pieces[-1]) + len(pieces) // 64 + 8)
+    lengths = [end - start for start, end, _ in run]
+    short = max(lengths) * len(lengths) - sum(lengths)
+    return [run[-1]] * (short // lengths[-1] + len(lengths) // 64 + 8)
