@@ -54,6 +54,7 @@ class LanguageModel(Protocol):
     config: Any
     generation_config: Any
     dtype: torch.dtype
+    base_model: Any  # without its head
 
     def __call__(self, **inputs: Any) -> Any: ...
 
@@ -369,6 +370,7 @@ class LanguageHost(Host):
         ids = run_generate(
             lambda **options: model.generate(inputs_embeds=embeds, attention_mask=mask, **with_penalty(options)),
             **generation,
+            **_read_once(model, embeds, mask, generation),
         )
         if not isinstance(ids, Tensor):
             return ids  # asked for with its scores
@@ -400,6 +402,34 @@ def best_replies(texts: Sequence[str], scores: Sequence[float], several: int) ->
         ranked = sorted(made, key=lambda reply: reply.score or 0.0, reverse=True)
         best.append(Reply(ranked[0].text, score=ranked[0].score, alternatives=ranked))
     return best
+
+
+@torch.no_grad()
+def _read_once(model: LanguageModel, embeds: Tensor, mask: Tensor, generation: Mapping[str, Any]) -> dict[str, Any]:
+    """The cache of all positions but the last, for `generate`, which would otherwise read them once for every beam.
+
+    Args:
+        embeds: (B, L, H) of vectors and prompt.
+        mask: (B, L).
+        generation: the call's options; nothing is read where one row is made of each, or where they bring a cache.
+    """
+    given = (generation.get(name) for name in ("past_key_values", "cache_implementation", "use_cache"))
+    rows = max(generation.get("num_beams") or 1, generation.get("num_return_sequences") or 1)
+    if model.config.is_encoder_decoder or rows == 1 or embeds.shape[1] == 1 or any(one is not None for one in given):
+        return {}
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=model.config)
+    places = (mask.cumsum(-1) - 1).clamp(min=0)  # padding takes no position
+    model.base_model(
+        inputs_embeds=embeds[:, :-1],
+        attention_mask=mask[:, :-1],
+        position_ids=places[:, :-1],
+        past_key_values=cache,
+        use_cache=True,
+    )
+    cache.batch_repeat_interleave(rows)
+    return {"past_key_values": cache}
 
 
 def _inserted(prefix: Tensor, text: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
