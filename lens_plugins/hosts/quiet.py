@@ -61,7 +61,8 @@ def _leave() -> None:
 
 
 def _says_something(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.ERROR or not getattr(_here, "depth", 0)
+    another = record.name.partition(".")[0] not in _LIBRARIES  # a handler may be of several loggers
+    return another or record.levelno >= logging.ERROR or not getattr(_here, "depth", 0)
 
 
 def _filter_handlers() -> Iterator[Callable[[], None]]:

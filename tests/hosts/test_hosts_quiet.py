@@ -12,16 +12,29 @@ from lens_plugins.hosts.quiet import quiet
 from lens_plugins.testing.small import write_host
 
 
+class Handler(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.said = []
+
+    def emit(self, record):
+        self.said.append(record.getMessage())
+
+
 @pytest.fixture
-def said(monkeypatch):
-    """What transformers' own handler writes."""
-    texts = []
-    handler = logging.Handler()
-    handler.emit = lambda record: texts.append(record.getMessage())
+def handler():
+    """One of transformers' own."""
+    handler = Handler()
     logger = logging.getLogger("transformers")
     logger.addHandler(handler)
-    yield texts
+    yield handler
     logger.removeHandler(handler)
+
+
+@pytest.fixture
+def said(handler):
+    """What it writes."""
+    return handler.said
 
 
 def bar(capfd):
@@ -97,6 +110,16 @@ def test_what_a_user_asks_for_is_said(said, monkeypatch):
     with quiet():
         logger.warning("everything")
     assert said == ["asked for", "everything"]
+
+
+def test_a_handler_that_libraries_share_with_others_still_shows_the_others(handler, said):
+    own = logging.getLogger("lens_plugins.hosts.somewhere")
+    own.addHandler(handler)
+    with quiet():
+        own.warning("ours")
+        logging.getLogger("transformers").warning("theirs")
+    own.removeHandler(handler)
+    assert said == ["ours"]
 
 
 def test_an_error_inside_brings_everything_back(said):
