@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test test-slow test-gpu test-hub lint format bench figures pocket patch-lavis clean
+.PHONY: help install install-dev demo test test-slow test-gpu test-hub fuzz lint format types bench figures pocket patch-lavis clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -51,6 +51,9 @@ test-gpu: $(READY_DEV) ## the tests that need a CUDA device
 test-hub: $(READY_DEV) ## the tests that fetch from the hub
 	$(ONE_THREAD) $(PY) -m pytest -m hub $(ARGS)
 
+fuzz: $(READY_DEV) ## damaged files of every format, a minute of them; ARGS="--inputs 300000"
+	$(ONE_THREAD) $(PY) tests/fuzz/run.py $(ARGS)
+
 lint: $(READY_DEV) ## ruff: rules and format
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -58,6 +61,9 @@ lint: $(READY_DEV) ## ruff: rules and format
 format: $(READY_DEV) ## ruff: mend both
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+types: $(READY_DEV) ## mypy over the package
+	$(PY) -m mypy lens_plugins
 
 bench: $(READY) ## every figure of the documentation, some minutes
 	$(VENV)/bin/lens-plugins bench lens

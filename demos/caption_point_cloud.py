@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers.utils import logging
 
 import lens_plugins as lp
 
@@ -30,11 +29,10 @@ def draw(points: torch.Tensor) -> str:
     return "\n".join("".join(chr(0x2800 + code) for code in row) for row in letters.tolist() if any(row))
 
 
-logging.disable_progress_bar()
-cloud = lp.read(sys.argv[1] if len(sys.argv) > 1 else str(CHAIR))
-print(draw(cloud.tensor[::3]))
+file = sys.argv[1] if len(sys.argv) > 1 else str(CHAIR)
+print(draw(lp.read(file).tensor[::3]))
 
 host = lp.load_host("pocket-instructblip")  # frozen; it was trained on pictures and text alone
 host.plug(lp.load_lens("pocket-point-cloud"))
 prompt = "What is it?"  # or host.default_prompt, for a caption; a cloud has no colours to tell of
-print(f"prompt: {prompt}\nanswer: {host.generate(cloud, prompt)}")
+print(f"prompt: {prompt}\nanswer: {host.generate(file, prompt)}")

@@ -6,17 +6,10 @@ python demos/imagine.py [FILE...]    (writes imagined-*.png; needs the extra `se
 import sys
 from pathlib import Path
 
-import diffusers.utils.logging
-from transformers.utils import logging
-
 import lens_plugins as lp
 
 DATA = Path(__file__).parent / "data"
 
-logging.disable_progress_bar()
-diffusers.utils.logging.disable_progress_bar()
-diffusers.utils.logging.set_verbosity_error()  # the pipeline's autoencoder is of a newer kind than it expects
-logging.set_verbosity_error()  # diffusers looks for torchvision, which nothing here needs
 files = sys.argv[1:] or [str(DATA / "chair.ply"), str(DATA / "lamp.jpg")]
 host = lp.load_host("pocket-seed-llama")  # draws 64 px; a SEED-LLaMA of your own draws as large as it was made for
 host.plug(lp.load_lens("pocket-point-cloud"))  # the very lens that pocket-instructblip has

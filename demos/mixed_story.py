@@ -6,13 +6,10 @@ python demos/mixed_story.py [FILE...]
 import sys
 from pathlib import Path
 
-from transformers.utils import logging
-
 import lens_plugins as lp
 
 DATA = Path(__file__).parent / "data"
 
-logging.disable_progress_bar()
 files = sys.argv[1:] or [str(file) for kind in ("*.ply", "*.jpg") for file in sorted(DATA.glob(kind))]
 host = lp.load_host("pocket-instructblip")
 host.plug(lp.load_lens("pocket-point-cloud"))

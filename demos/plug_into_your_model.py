@@ -7,12 +7,10 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers.utils import logging
 
 import lens_plugins as lp
 from lens_plugins.splice import digest
 
-logging.disable_progress_bar()
 file = sys.argv[1] if len(sys.argv) > 1 else str(Path(__file__).parent / "data" / "chair.ply")
 model = lp.load_host("pocket-instructblip").model  # yours: InstructBlipForConditionalGeneration.from_pretrained(...)
 

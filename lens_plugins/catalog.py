@@ -94,7 +94,7 @@ class HostKind:
 
 
 _INPUTS, _EMBED, _AUGMENT = "lens_plugins.inputs", "lens_plugins.lens.embeddings", "lens_plugins.train.augment"
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+_PICTURES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 _MODALITIES = (
     ModalityRow(
@@ -178,15 +178,15 @@ LENSES = (
             "pocket",
             f"pocket-{name}",
             "model.safetensors",
-            "Apache-2.0; data: pocket/weights/ATTRIBUTION.md",
+            f"Apache-2.0{also}; data: docs/licences.md",
             note=f"for pocket-instructblip: 64 latents of width 256{more}",
         )
-        for name, more in (
-            ("point-cloud", ""),
-            ("audio", ""),
-            ("depth", ""),
-            ("tactile", "; trained on simulated frames"),
-            ("eeg", "; trained on simulated trials"),
+        for name, also, more in (
+            ("point-cloud", "", ""),
+            ("audio", " AND CC-BY-4.0", ""),
+            ("depth", "", ""),
+            ("tactile", "", "; trained on simulated frames"),
+            ("eeg", "", "; trained on simulated trials, in the repository alone"),
         )
     ),
     LensRow("eva_g14_objaverse", "point_cloud", "eva_g14", _VIT_LENS, "eva_g14_objaverse.pt", _LICENCE),
@@ -217,7 +217,7 @@ HOSTS = (
         "pocket-instructblip",
         "instructblip",
         "pocket-instructblip",
-        "Apache-2.0; data: pocket/weights/ATTRIBUTION.md",
+        "Apache-2.0; data: docs/licences.md",
         "SmolLM2-135M-Instruct",
         note="ships with the package: 112 px, 64 patches, width 256",
     ),
@@ -225,9 +225,9 @@ HOSTS = (
         "pocket-seed-llama",
         "seed_llama",
         "pocket-seed-llama",
-        "Apache-2.0; data: pocket/weights/seed-llama/LICENCES.md",
+        "Apache-2.0; data: docs/licences.md",
         "a LLaMA of its own, 8 M parameters",
-        note="ships with the package: the same ViT, 32 codes of 1024, draws 64 px",
+        note="in the repository alone: the same ViT, 32 codes of 1024, draws 64 px",
     ),
     *(
         HostRow(f"Salesforce/instructblip-{llm}", "instructblip", f"Salesforce/instructblip-{llm}", licence, name)
@@ -299,17 +299,21 @@ def register(row: Row, *, package: str | None = None) -> None:
     if not isinstance(row, (ModalityRow, HostKind, LensRow, HostRow)):
         raise ConfigError(f"A {type(row).__name__} is no row; give a ModalityRow, a HostKind, a LensRow or a HostRow.")
     owner = package or _package_of(row)
-    known, owners = _rows_and_owners(type(row))
+    kind: Any = type(row)
+    known, owners = _rows_and_owners(kind)
     if _key(row) in known and known[_key(row)] != row:
         raise _clash(row, owners[_key(row)], owner)
     if _key(row) not in known:
         _registered.append((row, owner))
+        _rows_and_owners.cache_clear()
 
 
 def _collect(type_: type[R]) -> dict[str, R]:
-    return _rows_and_owners(type_)[0]
+    kind: Any = type_  # mypy takes a frozen dataclass's class for unhashable
+    return _rows_and_owners(kind)[0]
 
 
+@cache
 def _rows_and_owners(type_: type[Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """All rows of a kind by name, and who brought each: ours, those of installed packages, those of this process."""
     rows = {_key(row): row for row in _ours()[type_]}

@@ -17,9 +17,11 @@ THERMAL = ModalityRow("thermal", "a thermogram", (".thm",), (), "warm.read:read"
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch):
     monkeypatch.setattr(catalog, "_registered", [])
-    catalog._from_entry_points.cache_clear()
+    for cached in (catalog._from_entry_points, catalog._rows_and_owners):
+        cached.cache_clear()
     yield
-    catalog._from_entry_points.cache_clear()
+    for cached in (catalog._from_entry_points, catalog._rows_and_owners):
+        cached.cache_clear()
 
 
 def installed(monkeypatch, group, **points):

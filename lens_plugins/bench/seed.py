@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 
@@ -18,7 +17,6 @@ from ..errors import Unsupported
 from ..hosts.loading import load_host
 from ..hosts.seed_llama.constrain import WholePictures
 from ..hosts.seed_llama.host import SeedLlamaHost
-from ..hosts.seed_llama.tokenizer import SeedTokenizer
 from ..inputs import ModalityInput
 from .lens import hardware
 
@@ -73,7 +71,7 @@ def stages(host: SeedLlamaHost, repeats: int) -> list[Stage]:
     picture = ModalityInput("image", pixels, None)
     codes = host.encode_codes(picture)
     text = host.style.render(host.vocabulary.text(codes[0]) + host.prompt_of(None, 1))
-    tokenizer, drawing = cast(SeedTokenizer, host.model.tokenizer), host.drawing
+    tokenizer, drawing = host.model.tokenizer, host.drawing
     steps = "steps" if drawing.candidates == 1 else f"steps of {drawing.candidates} candidates and the choice"
 
     def write() -> object:
@@ -90,8 +88,8 @@ def stages(host: SeedLlamaHost, repeats: int) -> list[Stage]:
 
 def constraint_seconds(host: SeedLlamaHost, repeats: int) -> float:
     """Seconds that constrained decoding adds to a token, at the end of a long reply."""
-    size = host.language_model.get_output_embeddings().out_features
-    device = host.language_model.device
+    head = host.language_model.get_output_embeddings()
+    size, device = head.out_features, head.weight.device
     whole = WholePictures(host.vocabulary, size, forced=True, prompt_length=0, max_new_tokens=2048)
     ids = torch.full((1, 1024), host.vocabulary.ids[0], device=device)
     scores = torch.zeros(1, size, device=device)

@@ -12,7 +12,7 @@ from typing import BinaryIO, NoReturn
 
 from ..errors import InputError, LensPluginsError
 
-__all__ = ["MAX_FILE_BYTES", "brief", "check_file", "local_path", "open_regular", "parsing", "read_bytes"]
+__all__ = ["MAX_FILE_BYTES", "brief", "check_file", "local_path", "open_regular", "parsing", "read_bytes", "reason_of"]
 
 MAX_FILE_BYTES = 512 * 2**20
 _LONGEST_NAME = 300  # letters of a path in a sentence
@@ -119,6 +119,14 @@ def read_bytes(
             return file.read(max_bytes)
         except OSError as problem:
             _refuse(path, problem, error)
+
+
+def reason_of(problem: BaseException) -> str:
+    """What another library says, in one line; its advice to let a file's code run is left out."""
+    text = " ".join(str(problem).split())
+    if "trust_remote_code" in text or "weights_only" in text:
+        return "It comes with code of its own, which is never run."
+    return text or type(problem).__name__
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -15,26 +16,28 @@ from PIL import Image
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ..catalog import find_modality, modality_of_suffix
-from ..errors import ConfigError, DoesNotFit, Unsupported
-from ..inputs import ModalityInput, parse_source, read
+from ..catalog import find_modality
+from ..errors import ConfigError, DoesNotFit, InputError, Unsupported
+from ..inputs import ModalityInput, read
+from ..inputs.base import check_settings, has_clips, read_as
 from ..inputs.image import ImageSettings
 from ..lens.lens import Lens
-from ..lens.loading import has_vit_copy
+from ..lens.loading import has_vit_copy, load_lens
 from ..lens.report import compare_vit
 from ..splice import PLACES, FrozenViT
-from . import retrieval
-from .evidence import Encoder
-from .messages import Reply, Request, Seen, Text
+from .messages import Reply, Request, Seen
+from .passes import Clip, Clips, Memory, clips_of, plan_passes, same_options
+from .retrieval import Embedding
 
 if TYPE_CHECKING:
     from .._config import FrozenConfig
     from ..inputs.base import Source
-    from .text_tower import HostTextTower
 
 __all__ = ["CodeHost", "Host", "LoadOptions", "PrefixHost", "check_device", "check_fits"]
 
 log = logging.getLogger(__name__)
+
+_EMBEDDED_TOGETHER = 64  # inputs in one ViT pass
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,11 @@ class CodeHost(Protocol):
     def decode_codes(self, codes: Tensor) -> list[Image.Image]: ...
 
 
-class Host(ABC):
+class Host(Embedding):
     """A frozen multimodal model and the lenses plugged into it.
+
+    Several threads may ask one host; each answer is what it would be alone. `plug`, `unplug` and `to` change the host:
+    call them while nobody asks. A model whose weights are offloaded answers one thread at a time.
 
     Args:
         model: the loaded model; nothing in it is ever changed.
@@ -137,8 +143,8 @@ class Host(ABC):
     """Where it fuses them unless a request says otherwise."""
     default_prompt: str = "A short image caption."
     """Asked where a request has no prompt; a kind of host has its own, and a host may be given another."""
-    text_tower: HostTextTower | None = None
-    """What brings texts and inputs of every modality into one space; `load_host` sets it where there is one."""
+    default_clips: ClassVar[int | None] = None
+    """How many clips of a recording it reads unless a request says otherwise; None: as the lens was trained."""
 
     def __init__(
         self,
@@ -186,12 +192,20 @@ class Host(ABC):
         """The lenses plugged, by modality (a copy: plug and unplug change the host)."""
         return dict(self._lenses)
 
-    def plug(self, lens: Lens) -> None:
+    def plug(self, lens: Lens | str | os.PathLike[str]) -> None:
         """Use a lens for its modality, in place of one plugged before.
+
+        Args:
+            lens: a lens, or what `load_lens` takes: a file, a folder, "pocket-audio", a hub id.
 
         Raises:
             DoesNotFit: its width or its number of latents is not that of the ViT, or it brings a tower of its own.
+            CheckpointError: it is named, and cannot be loaded.
         """
+        if isinstance(lens, (str, os.PathLike)):
+            lens = load_lens(lens, device=self.vit.device)
+        if not isinstance(lens, Lens):
+            raise ConfigError(f"A {type(lens).__name__} is no lens; give one of load_lens, or its name.")
         check_fits(lens, self.vit)
         self._warn_of_other_weights(lens)
         self._lenses = {**self._lenses, lens.modality: lens}
@@ -206,6 +220,8 @@ class Host(ABC):
             raise ConfigError(f"{self.name} has no lens for {modality!r} to unplug; plugged: {self._plugged()}.")
         self._lenses = {name: lens for name, lens in self._lenses.items() if name != modality}
 
+    # Asking
+
     def generate(
         self,
         inputs: Source | Sequence[Source] | Seen,
@@ -213,39 +229,82 @@ class Host(ABC):
         *,
         fuse: str | None = None,
         clips: int | None = None,
+        modality: str | Sequence[str | None] | None = None,
         **generation: Any,
     ) -> Reply:
         """One answer about one or several inputs.
 
         Args:
-            inputs: see `Request`, as `prompt`, `fuse` and `clips`.
-            generation: options of transformers' `generate`, handed on unread.
+            inputs: see `Request`, as `prompt`, `fuse`, `clips` and `modality`.
+            generation: options of transformers' `generate`, handed on unread. ``num_return_sequences=3`` gives three
+                answers, the likeliest as the reply and all in its `alternatives`.
 
         Raises:
-            InputError: a file or array that cannot be read.
+            InputError: a file or array that cannot be read, or a `ModalityInput` that was read otherwise than the lens
+                wants it.
             Unsupported: a modality without a lens, or a place where this host cannot fuse.
             ConfigError: an option that `generate` does not know.
         """
-        return self.generate_batch([Request(inputs, prompt, fuse, clips, generation)])[0]
+        return self._answer_batch([Request(inputs, prompt, fuse, clips, generation, modality)], {}, Memory())[0]
 
-    def generate_batch(self, requests: Sequence[Request], batch_size: int = 16, **generation: Any) -> list[Reply]:
+    def generate_batch(
+        self,
+        requests: Iterable[Request | Source | Sequence[Source] | Seen],
+        batch_size: int = 16,
+        *,
+        prompt: str | None = None,
+        fuse: str | None = None,
+        clips: int | None = None,
+        modality: str | Sequence[str | None] | None = None,
+        **generation: Any,
+    ) -> list[Reply]:
         """Many answers, in the order of the requests.
 
-        Inputs of all modalities in a batch go through the ViT together; an input that occurs again is not encoded
-        again. Requests with different generation options are batched apart. Errors are those of `generate`.
+        Inputs of all modalities in a batch go through the ViT together, and requests with other generation options are
+        answered apart. Within a call an input that comes again soon is neither read nor encoded again. Errors are those
+        of `generate`; requests are checked before the first is answered.
+
+        Args:
+            requests: `Request`s, or the inputs of each alone; an inner list is fused to one answer.
+            batch_size: how many are answered together.
+            prompt: for requests that have none of their own, as `fuse`, `clips` and `modality`.
+            generation: as in `generate`; a request's own options come before these.
+        """
+        asked = [Request.of(one, prompt, fuse, clips, modality) for one in _each(requests)]
+        for request in asked:
+            self._check_place(request.fuse)
+        return list(self.generate_iter(asked, batch_size, **generation))
+
+    def generate_iter(
+        self,
+        requests: Iterable[Request | Source | Sequence[Source] | Seen],
+        batch_size: int = 16,
+        *,
+        prompt: str | None = None,
+        fuse: str | None = None,
+        clips: int | None = None,
+        modality: str | Sequence[str | None] | None = None,
+        **generation: Any,
+    ) -> Iterator[Reply]:
+        """`generate_batch` for long runs: requests may come from a generator, and replies come as they are made.
+
+        Requests are taken one batch at a time, and what was read and encoded is forgotten after some batches, so the
+        memory does not grow with the number of requests.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
-        for request in requests:
-            self._check_place(request.fuse)
-        encoder = Encoder(self)
+        memory, coming = Memory(), iter(_each(requests))
+        while batch := [Request.of(one, prompt, fuse, clips, modality) for one in islice(coming, batch_size)]:
+            yield from self._answer_batch(batch, generation, memory)
+
+    def _answer_batch(self, requests: Sequence[Request], generation: Mapping[str, Any], memory: Memory) -> list[Reply]:
+        """The whole way from requests to replies; requests with other options are answered apart."""
+        seen = self.look_batch(requests, memory)
+        prompts = [self.default_prompt if request.prompt is None else request.prompt for request in requests]
         replies: dict[int, Reply] = {}
         for options, numbers in _by_options(requests, generation):
-            for start in range(0, len(numbers), batch_size):
-                chunk = numbers[start : start + batch_size]
-                seen = encoder.see([requests[i] for i in chunk])
-                prompts = [self._prompt(requests[i].prompt) for i in chunk]
-                replies.update(zip(chunk, self.answer(seen, prompts, **options)))
+            answered = self.answer([seen[i] for i in numbers], [prompts[i] for i in numbers], **options)
+            replies.update(zip(numbers, answered))
         return [replies[i] for i in range(len(requests))]
 
     def stream(
@@ -255,109 +314,98 @@ class Host(ABC):
         *,
         fuse: str | None = None,
         clips: int | None = None,
+        modality: str | Sequence[str | None] | None = None,
         **generation: Any,
     ) -> Iterator[str]:
         """`generate` in pieces of text. One beam: an answer of several beams is known only at its end."""
-        seen = self.look(inputs, fuse=fuse, clips=clips)
-        yield from self.pieces(seen, self._prompt(prompt), **generation)
+        Request(inputs, prompt)  # refuses what is no prompt
+        seen = self.look(inputs, fuse=fuse, clips=clips, modality=modality)
+        yield from self.pieces(seen, self.default_prompt if prompt is None else prompt, **generation)
+
+    # Looking: read, tokens, encode, each once
 
     def look(
-        self, inputs: Source | Sequence[Source] | Seen, *, fuse: str | None = None, clips: int | None = None
+        self,
+        inputs: Source | Sequence[Source] | Seen,
+        *,
+        fuse: str | None = None,
+        clips: int | None = None,
+        modality: str | Sequence[str | None] | None = None,
     ) -> Seen:
         """Features of one or several inputs, to ask about many times: ``host.generate(seen, prompt=...)``."""
-        self._check_place(fuse)
-        return Encoder(self).see([Request(inputs, fuse=fuse, clips=clips)])[0]
+        return self.look_batch([Request(inputs, fuse=fuse, clips=clips, modality=modality)])[0]
 
-    def embed(self, inputs: Source | Text | Sequence[Source | Text], space: str | None = None) -> Tensor:
-        """One unit vector for each input, in one space for every modality.
-
-        The ViT's feature is the class token's row after the final norm, averaged over the clips of a recording. Where
-        the host has a text tower it goes through the text head, and texts have their place beside it.
+    @torch.no_grad()
+    def look_batch(self, requests: Sequence[Request], memory: Memory | None = None) -> list[Seen]:
+        """Features of every request: each distinct input is read, made tokens of and encoded once.
 
         Args:
-            inputs: as in `Request`; besides, ``Text("a wooden chair")`` or the string ``"text:a wooden chair"``.
-            space: "vision", the ViT's own feature, or "text"; None: "text" where the host has a text tower.
-
-        Returns:
-            (B, E) float32 on the CPU; E is the ViT's width, or that of the text space.
-
-        Raises:
-            InputError: a file or array that cannot be read.
-            Unsupported: a text where there is no text tower, or a modality without a lens.
+            requests: their prompts do not matter; what has been looked at stays as it is.
+            memory: of earlier batches; None: there were none.
         """
-        return retrieval.embed(self, inputs, space)
+        memory = Memory() if memory is None else memory
+        places = [self._check_place(request.fuse) or self.default_place for request in requests]
 
-    def classify(
-        self,
-        inputs: Source | Text | Sequence[Source | Text],
-        labels: Sequence[str],
-        *,
-        template: str = "{}",
-        scale: float = retrieval.SCALE,
-    ) -> list[Any]:
-        """Which of some labels each input is, without training; needs a text tower.
+        # read: the clips of all inputs, and what is to be done with them
+        inputs = [self._read_clips(request, memory) for request in requests]
+        plan = plan_passes(inputs, places, memory.features)
 
-        Args:
-            inputs: as in `embed`.
-            labels: two or more, each once.
-            template: what is compared with the input; a label stands in place of ``{}``.
-            scale: factor on the cosines before the softmax: higher is surer, the order stays.
+        # tokens: a lens reads all clips of one shape together
+        tokens: dict[Clip, Tensor] = {}
+        for clips in plan.clips:
+            batch = torch.stack([clip.tensor for clip in clips])  # (B, ...)
+            tokens.update(zip(clips, self.tokens(clips[0].modality, batch)))  # (B, N, D)
 
-        Returns:
-            As transformers' zero-shot pipelines: ``[{"label": "chair", "score": 0.9}, ...]``, best first, scores that
-            sum to 1; for a list of inputs a list of those.
+        # encode: one pass through the ViT for each number of tokens
+        encoded = {clips: memory.features[clips] for clips in plan.known}
+        for sequences in plan.sequences:
+            latents = [torch.stack([tokens[clip] for clip in clips]) for clips in zip(*sequences)]  # k of (B, N, D)
+            rows = self.vit.encode(latents)  # (B, 1 + k·N, D)
+            encoded.update((sequence, row.clone()) for sequence, row in zip(sequences, rows))  # a view keeps its batch
+        memory.keep(encoded)
 
-        Raises:
-            InputError: fewer than two labels, one twice, or an input that cannot be read.
-            Unsupported: the host has no text tower.
-        """
-        return retrieval.classify(self, inputs, labels, template=template, scale=scale)
+        return [
+            request.inputs if isinstance(request.inputs, Seen) else Seen(features)
+            for request, features in zip(requests, plan.features(encoded))
+        ]
 
-    def search(
-        self,
-        query: Source | Text | Sequence[Source | Text],
-        items: Sequence[Source | Text] | Tensor,
-        *,
-        top: int | None = 10,
-        space: str | None = None,
-    ) -> list[dict[str, Any]]:
-        """Rank items of any modality by their likeness to a query of any modality.
-
-        Args:
-            query: as in `embed`; several make one query, the mean of their vectors.
-            items: what is ranked, or the vectors (N, E) that `embed` made of it, to search in many times.
-            top: how many to return; None: all.
-            space: as in `embed`.
-
-        Returns:
-            ``[{"index": 3, "score": 0.81, "item": ...}, ...]``, best first; the score is the cosine.
-        """
-        return retrieval.search(self, query, items, top=top, space=space)
-
-    def read(self, source: Source, *, clips: int | None = None) -> ModalityInput:
+    def read(self, source: Source, modality: str | None = None, *, clips: int | None = None) -> ModalityInput:
         """Read an input as the lens of its modality wants it, or as this host wants pictures.
 
+        Args:
+            source: as in `lens_plugins.read`; an array of sound comes with its rate, ``(array, 16000)``.
+            modality: what it is, where its name does not say it.
+            clips: how many clips to take of a recording; None: as the lens was trained.
+
         Raises:
-            InputError: it cannot be read.
+            InputError: it cannot be read, or it is a `ModalityInput` that was read with other settings.
             Unsupported: no lens for its modality is plugged.
         """
-        if isinstance(source, ModalityInput):
-            return source
-        modality = _modality_of(source)
-        if modality is None:
-            return read(source)  # which knows what is missing
-        settings = self._settings(modality)
-        if clips is not None and modality == "audio":
-            settings = replace(settings, clips=clips)
-        return read(source, modality, settings)
+        if not isinstance(source, ModalityInput):
+            return read_as(source, modality, lambda name: self._settings(name, clips))
+        given = read(source, modality)  # which compares the modalities
+        lens = f"the {given.modality} lens of {self.name}" if given.modality in self._lenses else self.name
+        check_settings(given, self._settings(given.modality), lens)
+        return given
 
     def tokens(self, modality: str, batch: Tensor) -> Tensor:  # (B, ...) -> (B, N, D)
         """What goes into the ViT: latents of the lens, or the patch tokens of the host's own pictures."""
         if modality in self._lenses:
             return self._lenses[modality](batch).to(self.vit.device, self.vit.dtype)
-        if modality != "image":
+        if not _read_by_hosts(modality):
             raise self._no_lens(modality)
         return self.vit.embed_image(batch)
+
+    def class_rows(self, inputs: Sequence[Source], modality: str | Sequence[str | None] | None = None) -> Tensor:
+        """See `Embedding.class_rows`."""
+        every = Request(list(inputs), modality=modality)
+        coming = (Request(source, fuse="llm", modality=name) for source, name in every.named_sources)
+        memory, rows = Memory(), []
+        while batch := list(islice(coming, _EMBEDDED_TOGETHER)):
+            for seen in self.look_batch(batch, memory):
+                pooled = torch.cat([self.vit.pool(features[None]) for features in seen.features])  # (clips, D)
+                rows.append(pooled.float().mean(0).cpu())
+        return torch.stack(rows)
 
     def to(self, device: str | torch.device) -> Self:
         """Move the model and its lenses to a device; returns the host.
@@ -381,20 +429,36 @@ class Host(ABC):
         """The ViT's tensors by LAVIS's names, to compare with those in a lens's file; none where they are offloaded."""
         return {}
 
-    def _settings(self, modality: str) -> FrozenConfig:
+    def _read_clips(self, request: Request, memory: Memory) -> list[Clips]:
+        """The clips of every input of a request."""
+        found = []
+        for source, modality in request.named_sources:
+            if not isinstance(source, (str, os.PathLike)):
+                found.append(clips_of(self.read(source, modality, clips=request.clips)))
+                continue
+            key = (os.fspath(source), modality, request.clips)
+            clips = memory.read.pop(key, None) or clips_of(self.read(source, modality, clips=request.clips))
+            memory.read[key] = clips  # put last: the oldest are forgotten
+            found.append(clips)
+        return found
+
+    def _settings(self, modality: str, clips: int | None = None) -> FrozenConfig | None:
+        """How inputs of a modality are read: as its lens was trained, or as the host sees pictures."""
+        settings: FrozenConfig | None = self.image_settings
         if modality in self._lenses:
-            return self._lenses[modality].config.input
-        if modality != "image":
+            settings = self._lenses[modality].config.input
+        elif not _read_by_hosts(modality):
             raise self._no_lens(modality)
-        return self.image_settings
+        clips = self.default_clips if clips is None else clips
+        if settings is None or clips is None or not has_clips(settings):
+            return settings
+        return type(settings).from_dict({**settings.to_dict(), "clips": clips})
 
-    def _prompt(self, prompt: str | None) -> str:
-        return self.default_prompt if prompt is None else prompt
-
-    def _check_place(self, place: str | None) -> None:
+    def _check_place(self, place: str | None) -> str | None:
         if place is not None and place not in self.places:
             able = " or ".join(map(repr, self.places))
             raise Unsupported(f"{self.name} cannot fuse inputs with fuse={place!r}; it can with {able}.")
+        return place
 
     def _plugged(self) -> str:
         return ", ".join(sorted(self._lenses)) or "none"
@@ -458,9 +522,9 @@ def check_fits(lens: Lens, vit: FrozenViT) -> None:
             f"The {lens.modality} lens writes latents of width {lens.width}; {vit.name} reads width {vit.width}."
             f"{family} {cure}"
         )
-    if lens.tower is not None:
+    if lens.config.tower is not None:
         raise DoesNotFit(
-            f"The {lens.modality} lens brings a whole tower of width {lens.tower.config.width} of its own, which is "
+            f"The {lens.modality} lens brings a whole tower of width {lens.config.tower.width} of its own, which is "
             f"not in front of {vit.name} (width {vit.width}). {cure}"
         )
     if lens.num_tokens != vit.num_patches:
@@ -470,20 +534,33 @@ def check_fits(lens: Lens, vit: FrozenViT) -> None:
         )
 
 
-def _modality_of(source: Source) -> str | None:
-    """What the prefix or suffix of a path says, or None."""
-    if isinstance(source, Image.Image):
-        return "image"
-    if not isinstance(source, (str, os.PathLike)):
-        return None
-    named, path = parse_source(source) if isinstance(source, str) else (None, Path(source))
-    return named or modality_of_suffix(path.suffix)
+def _read_by_hosts(modality: str) -> bool:
+    """Whether a host's own patch embedding reads this modality, without a lens."""
+    return find_modality(modality).embedding is None
 
 
-def _by_options(requests: Sequence[Request], shared: dict[str, Any]) -> list[tuple[dict[str, Any], list[int]]]:
+def _each(requests: Iterable[Any]) -> Iterable[Any]:
+    """The requests one by one.
+
+    Raises:
+        InputError: one request where several go.
+    """
+    if isinstance(requests, (str, bytes, os.PathLike, Mapping, Request, Seen, ModalityInput, Image.Image)):
+        raise InputError(
+            f"Several requests go here, in a list, and this is one {type(requests).__name__}; generate answers one."
+        )
+    return requests
+
+
+def _by_options(requests: Sequence[Request], shared: Mapping[str, Any]) -> list[tuple[dict[str, Any], list[int]]]:
     """Numbers of the requests under each set of generation options, in order of first occurrence."""
-    groups: dict[str, tuple[dict[str, Any], list[int]]] = {}
+    groups: list[tuple[dict[str, Any], list[int]]] = []
     for number, request in enumerate(requests):
         options = {**shared, **request.generation}
-        groups.setdefault(repr(sorted(options.items())), (options, []))[1].append(number)
-    return list(groups.values())
+        for known, numbers in groups:
+            if same_options(known, options):
+                numbers.append(number)
+                break
+        else:
+            groups.append((options, [number]))
+    return groups

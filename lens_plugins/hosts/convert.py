@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import CheckpointError, ConfigError
+from ..files.opening import reason_of
+from ..files.tensors import read_state
 from ..keymap import KeyMap
 from .layouts import lavis, minigpt4
 from .loading import load_tokenizer
 from .quiet import quiet
 from .seed_llama.convert import from_seed
-from .source import NOTES_FILE, read_state
+from .source import NOTES_FILE
 
 if TYPE_CHECKING:
     from transformers import Blip2ForConditionalGeneration, InstructBlipForConditionalGeneration
@@ -68,7 +71,7 @@ def from_lavis(
     language_model = read_language_model(llm, dtype)
     if language_model.config.model_type == "llama" and language_model.config.vocab_size == _VICUNA_V0_WORDS:
         log.warning("%s has 32001 words, as Vicuna v0 has: InstructBLIP needs v1.1 and writes gibberish on v0.", llm)
-    trimmed = read_state(instructblip, inner="model")
+    trimmed = read_state(instructblip)
     names = [name for name in lavis.PROJECTIONS if f"{name}.weight" in trimmed]
     if len(names) != 1:
         raise CheckpointError(
@@ -159,8 +162,8 @@ def from_minigpt4(
     model = assemble(
         [
             (lavis.EVA_VIT, read_state(vit), vit),
-            (minigpt4.QFORMER, read_state(qformer, inner="model"), qformer),
-            (minigpt4.PROJECTION, read_state(projection, inner="model"), projection),
+            (minigpt4.QFORMER, read_state(qformer), qformer),
+            (minigpt4.PROJECTION, read_state(projection), projection),
         ],
         language_model,
         vit_heads=vit_heads,
@@ -209,15 +212,19 @@ def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         ConfigError: `folder` holds something already.
+        CheckpointError: the disk refuses.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is there already and not an empty folder; name a new one.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        made = Path(scratch, "host")
-        yield made
-        os.replace(made, folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+            made = Path(scratch, "host")
+            yield made
+            os.replace(made, folder)
+    except (OSError, SafetensorError) as error:  # safetensors tells a full disk in its own way
+        raise CheckpointError(f"{folder} cannot be written: {error}. Nothing was written.") from error
 
 
 def _with_lavis_tokens(tokenizer: Any) -> Any:
@@ -239,14 +246,16 @@ def read_language_model(folder: str | os.PathLike[str], dtype: torch.dtype) -> A
 
     if not Path(folder, "config.json").is_file():
         raise CheckpointError(f"{folder} is no folder of a language model: it has no config.json.")
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if config.is_encoder_decoder:
         config.dense_act_fn = "gelu"  # LAVIS's choice for FLAN-T5, whose own is gelu_new
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     try:
-        model, info = kind.from_pretrained(folder, config=config, dtype=dtype, output_loading_info=True)
+        model, info = kind.from_pretrained(
+            folder, config=config, dtype=dtype, output_loading_info=True, trust_remote_code=False
+        )
     except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"The language model {folder} cannot be loaded: {error}") from error
+        raise CheckpointError(f"The language model {folder} cannot be loaded: {reason_of(error)}") from error
     if info["missing_keys"]:
         raise CheckpointError(f"{folder} lacks {len(info['missing_keys'])} tensors: {sorted(info['missing_keys'])}.")
     return model
@@ -272,6 +281,7 @@ def assemble(
     except KeyError as error:
         files = " and ".join(str(source) for _, _, source in sources)
         raise CheckpointError(f"{files} together lack {error.args[0]}, whose shape is needed.") from error
+    state = {name: tensor.clone() for name, tensor in state.items()}  # the files are mapped, and may change
     state |= {f"language_model.{name}": tensor for name, tensor in language_model.state_dict().items()}
     return _build(config, state, sources, dtype)
 

@@ -67,8 +67,9 @@ class HostReport:
     @property
     def to_fetch(self) -> int | None:
         """Bytes that would come over the network; None where it is not known."""
-        missing = [file.bytes for file in self.files if not file.here]
-        return None if None in missing else sum(missing)
+        sizes = [file.bytes for file in self.files if not file.here]
+        known = [size for size in sizes if size is not None]
+        return sum(known) if len(known) == len(sizes) else None
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ def _hub_sizes(source: str) -> dict[str, int | None]:
     from huggingface_hub import HfApi
 
     try:
-        return {file.rfilename: file.size for file in HfApi().model_info(source, files_metadata=True).siblings}
+        return {file.rfilename: file.size for file in HfApi().model_info(source, files_metadata=True).siblings or ()}
     except (OSError, ValueError):
         return {}
 

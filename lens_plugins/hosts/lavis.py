@@ -20,7 +20,6 @@ from typing_extensions import Self
 from ..errors import Unsupported
 from ..splice import FrozenViT, Held
 from .base import Host, LoadOptions
-from .evidence import Encoder
 from .instructblip import Blip2Host, InstructBlipHost
 from .messages import Reply, Request, Seen
 from .prefix import LanguageModel, check_one_beam, run_generate, sampled
@@ -232,7 +231,7 @@ class LavisQFormerHost(Host):
         Returns:
             (B, Q, E)
         """
-        seen = Encoder(self).see([Request(source) for source in Request(inputs).sources])
+        seen = self.look_batch([Request(source) for source in Request(inputs).sources])
         rows = [self._queries_after(torch.cat(one.features)[None]) for one in seen]
         return normalize(self.stage.vision_proj(torch.cat(rows)), dim=-1)
 

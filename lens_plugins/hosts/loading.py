@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .._optional import require
 from ..catalog import resolve
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, LensPluginsError
+from ..files.tensors import read_safetensors
 from ..inputs.image import ImageSettings
 from ..splice import FrozenViT, freeze
 from .base import Host, LoadOptions
@@ -27,6 +26,7 @@ from .source import (
     kind_of,
     kind_of_model,
     read_host_json,
+    refuse_kernels,
     unreachable,
 )
 from .text_tower import TextTower, find_text_tower
@@ -145,6 +145,7 @@ def load_pretrained(model_class: Any, source: str | Path, options: LoadOptions, 
     if options.quantization:
         how["quantization_config"] = _quantization(options)
     folder = notes.language_model_folder()
+    refuse_kernels(source)
     try:
         if folder is None:
             model, info = model_class.from_pretrained(source, **how, **from_pretrained_options(source))
@@ -152,7 +153,9 @@ def load_pretrained(model_class: Any, source: str | Path, options: LoadOptions, 
             config = model_class.config_class.from_pretrained(source)
             state = _tensors(Path(source)) | _tensors(folder, "language_model.")
             model, info = model_class.from_pretrained(None, config=config, state_dict=state, **how)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except LensPluginsError:
+        raise
+    except Exception as error:  # whatever transformers makes of a damaged folder
         raise unreachable(source, error) from error
     wrong = [f"{len(info[key])} {key.replace('_', ' ')}: {_names(info[key])}" for key in _STRICT if info[key]]
     if wrong:
@@ -173,7 +176,7 @@ def _tensors(folder: Path, prefix: str = "") -> dict[str, Tensor]:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise CheckpointError(f"{folder} has no .safetensors file.")
-    return {prefix + name: tensor for file in files for name, tensor in load_file(file).items()}
+    return {prefix + name: tensor for file in files for name, tensor in read_safetensors(file).items()}
 
 
 def _quantization(options: LoadOptions) -> Any:
@@ -207,7 +210,7 @@ def load_tokenizer(source: str | Path, *, subfolder: str = "") -> Any:
         source, subfolder = folder, ""
     try:
         return AutoTokenizer.from_pretrained(source, subfolder=subfolder, **options)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # on a damaged file tokenizers raises bare Exceptions, transformers whatever comes
         raise unreachable(source, error) from error
 
 

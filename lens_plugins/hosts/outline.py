@@ -10,7 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from ..errors import CheckpointError
+from ..files.opening import reason_of
 from .quiet import quiet
+from .source import from_pretrained_options
 
 __all__ = ["Outline", "OutlinedHost", "Weights", "read_config"]
 
@@ -67,6 +69,6 @@ def read_config(source: str | Path) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"The configuration of {source} cannot be read: {error}") from error
+        return AutoConfig.from_pretrained(source, **from_pretrained_options(source))
+    except Exception as error:  # whatever transformers makes of a damaged file
+        raise CheckpointError(f"The configuration of {source} cannot be read: {reason_of(error)}") from error

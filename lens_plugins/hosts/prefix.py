@@ -245,10 +245,18 @@ class LanguageHost(Host):
     def answer(self, seen: Sequence[Seen], prompts: Sequence[str], **generation: Any) -> list[Reply]:
         """Answer a batch in one `generate`; decoder-only models are padded on the left, T5 on the right."""
         embeds, mask = self._batch(seen, prompts)
-        ids = self._generate(embeds, mask, **self._options(generation))
-        if len(ids) != len(prompts):
-            raise ConfigError(f"One reply goes with each request, got {len(ids)} replies to {len(prompts)} requests.")
-        return [Reply(self.decode(row)) for row in ids]
+        options = self._options(generation)
+        several = options.get("num_return_sequences") or 1
+        if several > 1:
+            ids, scores = self._generate_scored(embeds, mask, **options)
+        else:
+            ids, scores = self._generate(embeds, mask, **options), None
+        if len(ids) != several * len(prompts):
+            raise ConfigError(
+                f"{several} replies go with each request, got {len(ids)} replies to {len(prompts)} requests."
+            )
+        texts = [self.decode(row) for row in ids]
+        return [Reply(text) for text in texts] if scores is None else best_replies(texts, scores.tolist(), several)
 
     def pieces(self, seen: Seen, prompt: str, **generation: Any) -> Iterator[str]:
         """Answer one request in pieces, with one beam."""
@@ -364,7 +372,36 @@ class LanguageHost(Host):
             **generation,
             **_read_once(model, embeds, mask, generation),
         )
+        if not isinstance(ids, Tensor):
+            return ids  # asked for with its scores
         return ids[:, 1:] if model.config.is_encoder_decoder else ids  # T5 begins with its start token
+
+    def _generate_scored(self, embeds: Tensor, mask: Tensor, **generation: Any) -> tuple[Tensor, Tensor]:
+        """New token ids (B, T), and the mean logarithm of their chances (B,), as beams are ranked by."""
+        made: Any = self._generate(embeds, mask, **generation, return_dict_in_generate=True, output_scores=True)
+        model = cast(Any, self.language_model)
+        ids = made.sequences[:, 1:] if model.config.is_encoder_decoder else made.sequences
+        if getattr(made, "sequences_scores", None) is not None:
+            return ids, made.sequences_scores
+        chances = model.compute_transition_scores(made.sequences, made.scores, normalize_logits=True)  # (B, T)
+        written = ids != model.generation_config.pad_token_id  # what follows the end does not count
+        return ids, chances.masked_fill(~written, 0.0).sum(-1) / written.sum(-1).clamp(min=1)
+
+
+def best_replies(texts: Sequence[str], scores: Sequence[float], several: int) -> list[Reply]:
+    """The likeliest of each request's replies, which carries all of them, best first.
+
+    Args:
+        texts: those of one request follow one another.
+        scores: logarithms; higher is likelier.
+        several: replies to each request.
+    """
+    best = []
+    for start in range(0, len(texts), several):
+        made = [Reply(texts[i], score=scores[i]) for i in range(start, start + several)]
+        ranked = sorted(made, key=lambda reply: reply.score or 0.0, reverse=True)
+        best.append(Reply(ranked[0].text, score=ranked[0].score, alternatives=ranked))
+    return best
 
 
 @torch.no_grad()

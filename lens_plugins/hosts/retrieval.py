@@ -5,6 +5,7 @@ B inputs, D width of the ViT, E width of the space, L labels.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,71 +14,161 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..errors import ConfigError, DoesNotFit, InputError, Unsupported
-from .evidence import Encoder
-from .messages import Request, Text
+from ..inputs.base import is_several, several
+from .messages import Text
+from .text_tower import HostTextTower
 
 if TYPE_CHECKING:
     from ..inputs.base import Source
-    from .base import Host
-    from .text_tower import HostTextTower
 
-__all__ = ["SCALE", "SPACES", "check_labels", "classify", "embed", "rank", "search"]
+__all__ = ["SCALE", "SPACES", "Embedding", "check_labels", "rank"]
 
 SPACES = ("vision", "text")
 SCALE = 40.0
 """Factor on cosines before the softmax over labels, about what the pocket host learned with its names (CLIP: 100)."""
-_TOGETHER = 64  # inputs in one ViT pass
 
 
-def embed(host: Host, inputs: Source | Text | Sequence[Source | Text], space: str | None = None) -> Tensor:
-    """See `Host.embed`."""
-    sources = Request(inputs).sources
-    texts = {number: text for number, source in enumerate(sources) if (text := Text.of(source)) is not None}
-    tower = _tower(host, space, texts=bool(texts))
-    others = [number for number in range(len(sources)) if number not in texts]
-    parts = []
-    if others:
-        rows = _class_rows(host, [sources[number] for number in others])
-        parts.append(normalize(rows, dim=-1) if tower is None else tower.project(rows))
-    if tower is not None and texts:
-        parts.append(tower.encode([text.text for text in texts.values()]))
-    return torch.cat(parts)[torch.tensor([*others, *texts]).argsort()]
+class Embedding(ABC):
+    """What compares inputs of any modality, and texts: a kind of host gives `class_rows`, the rest follows from it."""
 
+    name: str
+    text_tower: HostTextTower | None = None
+    """What brings texts and inputs of every modality into one space; `load_host` sets it where there is one."""
 
-def classify(
-    host: Host,
-    inputs: Source | Text | Sequence[Source | Text],
-    labels: Sequence[str],
-    *,
-    template: str = "{}",
-    scale: float = SCALE,
-) -> list[Any]:
-    """See `Host.classify`."""
-    names = check_labels(labels)
-    if "{}" not in template:
-        raise ConfigError(f"The template {template!r} has no {{}}, where a label stands.")
-    written = embed(host, [Text(template.replace("{}", name)) for name in names], "text")  # (L, E)
-    chances = (scale * embed(host, inputs, "text") @ written.T).softmax(dim=-1)  # (B, L)
-    found = []
-    for row in chances:
-        order = row.argsort(descending=True, stable=True).tolist()
-        found.append([{"label": names[i], "score": row[i].item()} for i in order])
-    return found if isinstance(inputs, (list, tuple)) else found[0]
+    @abstractmethod
+    def class_rows(self, inputs: Sequence[Source], modality: str | Sequence[str | None] | None = None) -> Tensor:
+        """The class token's row after the ViT's final norm, averaged over the clips of a recording.
 
+        Args:
+            inputs: one or more.
+            modality: as in `Request`.
 
-def search(
-    host: Host,
-    query: Source | Text | Sequence[Source | Text],
-    items: Sequence[Source | Text] | Tensor,
-    *,
-    top: int | None = 10,
-    space: str | None = None,
-) -> list[dict[str, Any]]:
-    """See `Host.search`."""
-    asked = normalize(embed(host, query, space).mean(dim=0), dim=-1)
-    if isinstance(items, Tensor):
-        return [{"index": i, "score": score} for i, score in rank(asked, items, top)]
-    return [{"index": i, "score": s, "item": items[i]} for i, s in rank(asked, embed(host, items, space), top)]
+        Returns:
+            (B, D) float32 on the CPU.
+        """
+
+    def embed(
+        self,
+        inputs: Source | Text | Sequence[Source | Text],
+        space: str | None = None,
+        *,
+        modality: str | Sequence[str | None] | None = None,
+    ) -> Tensor:
+        """One unit vector for each input, in one space for every modality.
+
+        The ViT's feature is the class token's row after the final norm, averaged over the clips of a recording. Where
+        the host has a text tower it goes through the text head, and texts have their place beside it.
+
+        Args:
+            inputs: as in `Request`, one vector for each; besides, ``Text("a wooden chair")`` or the string
+                ``"text:a wooden chair"``.
+            space: "vision", the ViT's own feature, or "text"; None: "text" where the host has a text tower.
+            modality: as in `Request`; texts do not need one.
+
+        Returns:
+            (B, E) float32 on the CPU; E is the ViT's width, or that of the text space.
+
+        Raises:
+            InputError: a file or array that cannot be read.
+            Unsupported: a text where there is no text tower, or a modality without a lens.
+        """
+        sources = several(inputs)
+        if not sources:
+            raise InputError("There are 0 inputs to embed; at least 1 is needed.")
+        named = [modality] * len(sources) if modality is None or isinstance(modality, str) else list(modality)
+        if len(named) != len(sources):
+            raise ConfigError(f"There are {len(named)} modalities for {len(sources)} inputs; give one for each.")
+        texts = {number: text for number, source in enumerate(sources) if (text := Text.of(source)) is not None}
+        tower = self._tower(space, texts=bool(texts))
+        others = [number for number in range(len(sources)) if number not in texts]
+        parts = []
+        if others:
+            rows = self.class_rows([sources[number] for number in others], [named[number] for number in others])
+            parts.append(normalize(rows, dim=-1) if tower is None else tower.project(rows))  # (B, E)
+        if tower is not None and texts:
+            parts.append(tower.encode([text.text for text in texts.values()]))
+        return torch.cat(parts)[torch.tensor([*others, *texts]).argsort()]
+
+    def classify(
+        self,
+        inputs: Source | Text | Sequence[Source | Text],
+        labels: Sequence[str],
+        *,
+        template: str = "{}",
+        scale: float = SCALE,
+        modality: str | Sequence[str | None] | None = None,
+    ) -> list[Any]:
+        """Which of some labels each input is, without training; needs a text tower.
+
+        Args:
+            inputs: as in `embed`.
+            labels: two or more, each once.
+            template: what is compared with the input; a label stands in place of ``{}``.
+            scale: factor on the cosines before the softmax: higher is surer, the order stays.
+            modality: as in `embed`.
+
+        Returns:
+            As transformers' zero-shot pipelines: ``[{"label": "chair", "score": 0.9}, ...]``, best first, scores that
+            sum to 1; for a list of inputs a list of those.
+
+        Raises:
+            InputError: fewer than two labels, one twice, or an input that cannot be read.
+            Unsupported: the host has no text tower.
+        """
+        names = check_labels(labels)
+        if "{}" not in template:
+            raise ConfigError(f"The template {template!r} has no {{}}, where a label stands.")
+        written = self.embed([Text(template.replace("{}", name)) for name in names], "text")  # (L, E)
+        chances = (scale * self.embed(inputs, "text", modality=modality) @ written.T).softmax(dim=-1)  # (B, L)
+        found = []
+        for row in chances:
+            order = row.argsort(descending=True, stable=True).tolist()
+            found.append([{"label": names[i], "score": row[i].item()} for i in order])
+        return found if is_several(inputs) else found[0]
+
+    def search(
+        self,
+        query: Source | Text | Sequence[Source | Text],
+        items: Sequence[Source | Text] | Tensor,
+        *,
+        top: int | None = 10,
+        space: str | None = None,
+        modality: str | Sequence[str | None] | None = None,
+        item_modality: str | Sequence[str | None] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Rank items of any modality by their likeness to a query of any modality.
+
+        Args:
+            query: as in `embed`; several make one query, the mean of their vectors.
+            items: what is ranked, or the vectors (N, E) that `embed` made of it, to search in many times.
+            top: how many to return; None: all.
+            space: as in `embed`.
+            modality: of the query, as in `embed`.
+            item_modality: of the items, as in `embed`.
+
+        Returns:
+            ``[{"index": 3, "score": 0.81, "item": ...}, ...]``, best first; the score is the cosine.
+        """
+        asked = normalize(self.embed(query, space, modality=modality).mean(dim=0), dim=-1)
+        if isinstance(items, Tensor):
+            return [{"index": i, "score": score} for i, score in rank(asked, items, top)]
+        vectors = self.embed(items, space, modality=item_modality)
+        return [{"index": i, "score": score, "item": items[i]} for i, score in rank(asked, vectors, top)]
+
+    def _tower(self, space: str | None, *, texts: bool) -> HostTextTower | None:
+        """What makes vectors of the space meant; None: the ViT alone."""
+        if space not in (None, *SPACES):
+            raise ConfigError(f"There is no space {space!r}; known: {', '.join(SPACES)}.")
+        if space == "vision" and texts:
+            raise Unsupported("Texts have no place in the space of ViT features; leave out space='vision'.")
+        if space == "vision" or (space is None and not texts and self.text_tower is None):
+            return None
+        if self.text_tower is None:
+            raise Unsupported(
+                f"{self.name} has no text tower, so texts cannot be compared with other inputs; pocket-instructblip "
+                "has one, and a host is given one by load_host(..., text_tower=FOLDER, text_head=FILE)."
+            )
+        return self.text_tower
 
 
 def rank(query: Tensor, vectors: Tensor, top: int | None = 10) -> list[tuple[int, float]]:
@@ -119,30 +210,3 @@ def check_labels(labels: Sequence[str]) -> list[str]:
     if twice is not None:
         raise InputError(f"The label {twice!r} is given {names.count(twice)} times; give each once.")
     return names
-
-
-def _tower(host: Host, space: str | None, *, texts: bool) -> HostTextTower | None:
-    """What makes vectors of the space meant; None: the ViT alone."""
-    if space not in (None, *SPACES):
-        raise ConfigError(f"There is no space {space!r}; known: {', '.join(SPACES)}.")
-    if space == "vision" and texts:
-        raise Unsupported("Texts have no place in the space of ViT features; leave out space='vision'.")
-    if space == "vision" or (space is None and not texts and host.text_tower is None):
-        return None
-    if host.text_tower is None:
-        raise Unsupported(
-            f"{host.name} has no text tower, so texts cannot be compared with other inputs; pocket-instructblip has "
-            "one, and a host is given one by load_host(..., text_tower=FOLDER, text_head=FILE)."
-        )
-    return host.text_tower
-
-
-def _class_rows(host: Host, sources: Sequence[Source]) -> Tensor:  # -> (B, D) float32 on the CPU
-    """The class token's row after the ViT's final norm, averaged over the clips of a recording."""
-    encoder = Encoder(host)
-    rows = []
-    for start in range(0, len(sources), _TOGETHER):
-        requests = [Request(source, fuse="llm") for source in sources[start : start + _TOGETHER]]
-        for seen in encoder.see(requests):
-            rows.append(torch.stack([host.vit.pool(unit[None])[0] for unit in seen.features]).float().mean(0).cpu())
-    return torch.stack(rows)

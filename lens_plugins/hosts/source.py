@@ -5,20 +5,21 @@ An existing folder wins, then the name of a shipped host, then the hub. What loo
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from typing_extensions import Self
 
 from .._config import FrozenConfig
 from ..catalog import HostKind, find_host, folder_of, folders, host_kinds, is_hub_id, resolve
 from ..errors import CheckpointError, ConfigError
+from ..files.hub import fetch_optional
+from ..files.jsons import read_json_object
+from ..files.opening import local_path, reason_of
 
 if TYPE_CHECKING:
     from .base import Host
@@ -28,11 +29,11 @@ __all__ = [
     "HubId",
     "find_source",
     "from_pretrained_options",
+    "refuse_kernels",
     "kind_of",
     "kind_of_model",
     "name_of",
     "read_host_json",
-    "read_state",
     "unreachable",
 ]
 
@@ -96,7 +97,7 @@ def find_source(source: str | os.PathLike[str], revision: str | None = None) -> 
         CheckpointError: it looks like a path, and no folder is there.
         ConfigError: a revision of what is no repository.
     """
-    path = Path(source).expanduser()
+    path = local_path(source)
     if not path.is_dir():
         row = find_host(str(source))
         path = folder_of(row.source) if row is not None and row.source in folders() else path
@@ -169,32 +170,20 @@ def read_host_json(source: str | Path, name: str) -> dict[str, Any] | None:
         CheckpointError: the hub cannot be reached, or the file is damaged.
     """
     path = _file(source, name)
-    if path is None:
-        return None
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} must hold named values, got a {type(values).__name__}.")
-    return values
+    return None if path is None else read_json_object(path)
 
 
 def _file(source: str | Path, name: str) -> Path | None:
     if isinstance(source, Path):
-        return source / name if (source / name).is_file() else None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+        return source / name if (source / name).exists() else None
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(source, name, revision=getattr(source, "revision", None)))
-    except LocalEntryNotFoundError as error:
-        if name == "config.json":
-            raise unreachable(source, error) from error
-        return None
-    except EntryNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
+        return fetch_optional(source, name, revision=getattr(source, "revision", None))
+    except CheckpointError as error:
+        # offline, the cache cannot tell a file that was never fetched from one that there is not
+        if isinstance(error.__cause__, LocalEntryNotFoundError) and name != "config.json":
+            return None
         raise unreachable(source, error) from error
 
 
@@ -204,30 +193,27 @@ def from_pretrained_options(source: str | Path) -> dict[str, Any]:
     return {"trust_remote_code": False, **({"revision": revision} if revision else {})}
 
 
-def read_state(path: str | os.PathLike[str], inner: str | None = None) -> dict[str, Tensor]:
-    """Tensors of a .pt or .pth file, without running anything in it.
-
-    Args:
-        inner: where they lie, if that key is there.
-
-    Raises:
-        CheckpointError: no such file, a damaged one, or one that holds other things than tensors.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"There is no file {path}.") from error
-    except Exception as error:
-        raise CheckpointError(f"{path} is not a file of weights that can be read safely: {error}") from error
-    state = state.get(inner, state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} does not hold named tensors.")
-    return dict(state)
-
-
 def unreachable(source: str | Path, error: Exception) -> CheckpointError:
     """The refusal of a host whose files cannot be fetched or read."""
     return CheckpointError(
-        f"The host {source} cannot be loaded: {str(error).strip()} Check the name and the network, or give a folder; "
+        f"The host {source} cannot be loaded: {reason_of(error)} Check the name and the network, or give a folder; "
         "pocket-instructblip needs neither."
     )
+
+
+def refuse_kernels(source: str | Path) -> None:
+    """Refuse a host whose config.json names kernels of a hub repository for its attention: they are code.
+
+    Raises:
+        CheckpointError: names the repository.
+    """
+    waiting: list[Any] = [read_host_json(source, "config.json") or {}]
+    while waiting:
+        for name, value in waiting.pop().items():
+            if isinstance(value, Mapping):
+                waiting.append(value)
+            elif name.endswith("_implementation") and isinstance(value, str) and "/" in value:
+                raise CheckpointError(
+                    f"{source} asks in its config.json for {name} {value!r}, which is code of a hub repository and is "
+                    "not run; take that line out."
+                )

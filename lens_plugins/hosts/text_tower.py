@@ -5,21 +5,21 @@ T texts, B inputs, D width of the ViT, E width of the text space.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..catalog import folder_of, is_hub_id
 from ..errors import CheckpointError, ConfigError, DoesNotFit, Unsupported
+from ..files.jsons import read_json_object
+from ..files.opening import local_path, reason_of
+from ..files.tensors import read_safetensors
 from ..splice import FrozenViT, freeze
 from .quiet import quiet
 
@@ -68,12 +68,14 @@ class SentenceTower:
         from transformers import AutoModel, AutoTokenizer
 
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(source)
-            self._model = freeze(AutoModel.from_pretrained(source, dtype=torch.float32)).to(device)
+            self._tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            self._model = freeze(AutoModel.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)).to(
+                device
+            )
             self._first = _pools_first(source)
             self.encode(["a"])
         except _NO_ENCODER as error:
-            raise CheckpointError(f"{source} does not load as a sentence encoder: {error}") from error
+            raise CheckpointError(f"{source} does not load as a sentence encoder: {reason_of(error)}") from error
 
     @torch.no_grad()
     def encode(self, texts: list[str]) -> Tensor:
@@ -101,12 +103,12 @@ def _pools_first(source: str | Path) -> bool:
     return "pooling_mode_cls_token" in modes
 
 
-def _json(source: str | Path, name: str) -> dict:
+def _json(source: str | Path, name: str) -> dict[str, Any]:
     from transformers.utils import cached_file
 
     quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
     path = cached_file(source, name, **quiet)
-    return json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+    return read_json_object(path) if path else {}
 
 
 def load_text_tower(spec: str | os.PathLike[str], device: str | torch.device = "cpu") -> SentenceTower:
@@ -121,7 +123,7 @@ def load_text_tower(spec: str | os.PathLike[str], device: str | torch.device = "
 
 def _place(spec: str | os.PathLike[str]) -> str | Path:
     """The folder, or the hub id."""
-    path = Path(spec).expanduser()
+    path = local_path(spec)
     if path.is_dir():
         return path
     if isinstance(spec, os.PathLike) or path.exists() or not is_hub_id(spec):
@@ -163,10 +165,7 @@ def load_text_head(path: str | os.PathLike[str], width: int | None = None) -> nn
         CheckpointError: the file holds something else.
         DoesNotFit: it reads rows of another width.
     """
-    try:
-        state = load_file(path)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read as a safetensors file: {error}.") from error
+    state = read_safetensors(path)
     weight, bias = state.get("weight"), state.get("bias")
     if weight is None or weight.ndim != 2 or state.keys() - {"weight", "bias"}:
         raise CheckpointError(f"{path} must hold `weight` (E, D) and perhaps `bias` (E,); it holds {sorted(state)}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -39,8 +39,9 @@ def load_array(path: Path, keys: Sequence[str] = ()) -> Array:
     """
     check_file(path, _MAX_BYTES)
     suffix = path.suffix.lower()
+    load: dict[str, Callable[[Path, Sequence[str]], Array]] = {".npy": _load_npy, ".npz": _load_npz, ".pt": _load_pt}
     with parsing(str(path), f"{suffix} file of numbers"):
-        return {".npy": _load_npy, ".npz": _load_npz, ".pt": _load_pt}[suffix](path, keys)
+        return load[suffix](path, keys)
 
 
 def as_array(data: Array, name: str) -> np.ndarray:

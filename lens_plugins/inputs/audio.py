@@ -33,6 +33,8 @@ _PCM = {"int16": 2**15, "int32": 2**31}
 class AudioSettings(InputSettings):
     """Clips and spectrogram of one lens; the defaults are vitlensL's (lenses of 2 s clips have their own)."""
 
+    per_input: ClassVar[tuple[str, ...]] = ("clips", "channel")
+    arrays_need_rate: ClassVar[bool] = True  # a waveform alone does not tell how fast it runs
     small: ClassVar[Mapping[str, Any]] = {"frames": 24, "clip_seconds": 1.0}
 
     sample_rate: int = 16_000  # Hz; files of another rate are resampled
@@ -89,8 +91,9 @@ def read(source: Payload, settings: AudioSettings) -> ModalityInput:
     else:
         samples, rate = _read_array(load_array(path, _KEYS) if path else source, name), settings.sample_rate
     check_length(len(samples), rate, name)
-    _check_loudness(samples, name)
-    waveform = _resample(_mono(samples, settings.channel, name), rate, settings.sample_rate)  # (S,)
+    waveform = _mono(samples, settings.channel, name)  # (S,)
+    _check_values(waveform, samples, name)
+    waveform = _resample(waveform, rate, settings.sample_rate)
     clips = _cut(_long_enough(waveform, settings.clip_samples, settings.sample_rate, name), settings)
     spectrogram = _spectrogram(clips, settings)
     return ModalityInput("audio", spectrogram if settings.clips > 1 else spectrogram[0], str(path) if path else None)
@@ -100,8 +103,6 @@ def _read_file(path: Path) -> tuple[np.ndarray, int]:  # (S, channels) float32, 
     content = read_bytes(path)
     with parsing(str(path), "sound file", cure="give wav, flac, ogg or mp3"):
         samples, rate = decode(content, str(path))
-    if not np.isfinite(samples.min() + samples.max()):  # NaN wins both; cheaper than looking at each value
-        as_array(samples, str(path))
     return samples, rate
 
 
@@ -124,8 +125,10 @@ def _read_array(data: Payload, name: str) -> np.ndarray:  # -> (S, channels) flo
     return samples
 
 
-def _check_loudness(samples: np.ndarray, name: str) -> None:
-    loudest = max(float(samples.max()), -float(samples.min()))  # no copy, as abs would make
+def _check_values(waveform: np.ndarray, samples: np.ndarray, name: str) -> None:  # (S,), (S, channels)
+    loudest = max(float(waveform.max()), -float(waveform.min()))  # no copy, as abs would make
+    if not loudest < np.inf:  # NaN neither
+        as_array(samples, name)  # says how many
     if loudest > _LOUDEST:
         raise InputError(
             f"{name} has samples up to {loudest:.6g}; as floats they are from -1 to 1, at most {_LOUDEST:g} is read: "
@@ -135,7 +138,7 @@ def _check_loudness(samples: np.ndarray, name: str) -> None:
 
 def _mono(samples: np.ndarray, channel: int | None, name: str) -> np.ndarray:  # (S, channels) -> (S,)
     if channel is None:
-        return samples.mean(axis=1)
+        return samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
     if channel >= samples.shape[1]:
         raise InputError(f"{name} has {samples.shape[1]} channels, no channel {channel}; they count from 0.")
     return samples[:, channel]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -44,6 +45,8 @@ class DepthSettings(InputSettings):
     `holes` says what zeros of a depth map (no measurement) become: "near", the largest disparity, as in the original,
     whose maps have none; "far", the smallest.
     """
+
+    per_input: ClassVar[tuple[str, ...]] = ("kind", "focal_px", "baseline_m", "holes")
 
     size: int = 224  # pixels
     unit_scale: float = 8.0

@@ -75,7 +75,8 @@ def read_edf(path: Path, choose: Choose, seconds: float) -> Signals:
             raise InputError(f"{path} has {values} values in {seconds:g} s; at most {MAX_VALUES} are read.")
         rows, times = _read_records(file, header, chosen, records)
         whole = _before_gap(times, header) if header.broken else records
-    rows = [row[: whole * header.samples[number]] for row, number in zip(rows, chosen)]
+        if whole < records:
+            rows = [row[: whole * header.samples[number]] for row, number in zip(rows, chosen)]
     until = f", up to its gap after {whole * header.seconds:g} s," if whole < records else ""
     return Signals(rows, rates, [microvolts(header.units[number]) for number in chosen], until)
 
@@ -114,22 +115,26 @@ def _number(text: str | bytes) -> float:
 
 def _read_records(
     file: BinaryIO, header: _Header, chosen: Sequence[int], records: int
-) -> tuple[list[np.ndarray], list[float | None]]:  # (time,) of each channel; when each record begins, in seconds
-    places = header.places
-    blocks: list[list[np.ndarray]] = [[] for _ in chosen]
+) -> tuple[np.ndarray | list[np.ndarray], list[float | None]]:  # rows; when each record begins, in seconds
+    places, counts = header.places, [header.samples[number] for number in chosen]
+    alike = len(set(counts)) == 1
+    rows = (
+        [np.empty(records * count) for count in counts] if not alike else np.empty((len(counts), records * counts[0]))
+    )
     clock = next((number for number, label in enumerate(header.labels) if label.endswith(" Annotations")), None)
     times: list[float | None] = []
     file.seek(header.start)
     at_once = max(1, _BLOCK // places[-1])
     for first in range(0, records, at_once):
-        count = min(at_once, records - first)
-        block = np.frombuffer(file.read(count * places[-1]), np.uint8).reshape(count, places[-1])
-        for row, number in zip(blocks, chosen):
-            digital = _integers(block[:, places[number] : places[number + 1]], header.width)
-            row.append(digital.reshape(-1) * header.gains[number] + header.offsets[number])
+        block = np.frombuffer(file.read(min(at_once, records - first) * places[-1]), np.uint8).reshape(-1, places[-1])
+        for row, number, count in zip(rows, chosen, counts):
+            digital = _integers(block[:, places[number] : places[number + 1]], header.width)  # (records, samples)
+            here = row[first * count : (first + len(block)) * count].reshape(digital.shape)
+            np.multiply(digital, header.gains[number], out=here)
+            here += header.offsets[number]
         if clock is not None:
             times += [_onset(record.tobytes()) for record in block[:, places[clock] : places[clock + 1]]]
-    return [np.concatenate(row) for row in blocks], times
+    return rows, times
 
 
 def _integers(block: np.ndarray, width: int) -> np.ndarray:  # (records, bytes) -> (records, samples)

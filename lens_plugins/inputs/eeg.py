@@ -40,6 +40,7 @@ _ZSCORED = (0.2, 5.0)  # standard deviations that a z-scored recording may have 
 class EegSettings(InputSettings):
     """What a lens reads. Its training recordings were band-passed (5 to 95 Hz) and z-scored: raw ones need both."""
 
+    per_input: ClassVar[tuple[str, ...]] = ("bandpass", "zscore")
     small: ClassVar[Mapping[str, Any]] = {"channels": 5, "steps": 20}
 
     channels: int = 128  # C
@@ -103,7 +104,7 @@ def read(source: Payload, settings: EegSettings) -> ModalityInput:
         data = as_array(load_array(source, _KEYS), name)
     else:
         data, until = _read_recording(source, settings)
-        data, name = as_array(data, name), name + until
+        name += until
     _check_shape(data.shape, settings, name)
     _check_size(data, name)
     kept = _standardised(data, settings)[:, settings.start : settings.stop]  # (C, up to stop - start)
@@ -115,10 +116,10 @@ def read(source: Payload, settings: EegSettings) -> ModalityInput:
 
 def _read_recording(path: Path, settings: EegSettings) -> tuple[np.ndarray, str]:  # (C, time) at settings.sample_rate
     signals = (_read_edf if path.suffix.lower() in (".edf", ".bdf") else _read_by_mne)(path, settings)
-    scaled = _in_microvolts(signals)
-    if len(set(signals.rates)) == 1:
-        return _resample(np.stack(scaled), signals.rates[0], settings.sample_rate), signals.until
-    rows = [_resample(row[None], rate, settings.sample_rate)[0] for row, rate in zip(scaled, signals.rates)]
+    _to_microvolts(signals)
+    if isinstance(signals.rows, np.ndarray):
+        return _resample(signals.rows, signals.rates[0], settings.sample_rate), signals.until
+    rows = [_resample(row[None], rate, settings.sample_rate)[0] for row, rate in zip(signals.rows, signals.rates)]
     shortest = min(map(len, rows))
     return np.stack([row[:shortest] for row in rows]), signals.until
 
@@ -143,17 +144,20 @@ def _read_by_mne(path: Path, settings: EegSettings) -> Signals:
         name=str(path),
         kind=f"{path.suffix} recording",
     )
-    rows = list(found["data"])
+    rows: np.ndarray = found["data"]
     return Signals(rows, [found["rate"]] * len(rows), [found["scale"]] * len(rows))
 
 
-def _in_microvolts(signals: Signals) -> list[np.ndarray]:
-    """Rows in the unit that the file names; where it names none, volts where the values are as small as volts are."""
+def _to_microvolts(signals: Signals) -> None:
+    """Scale rows, in place, by the unit that the file names; where it names none, volts where values are that small."""
     unnamed = [row for row, scale in zip(signals.rows, signals.scales) if scale is None]
     # electrodes float by many millivolts: only what is left without a channel's mean tells volts from microvolts
     size = np.median([np.median(np.abs(row - row.mean())) for row in unnamed if len(row)] or [1.0])
     guess = 1e6 if size < _LARGEST_VOLTS else 1.0
-    return [row * (guess if scale is None else scale) for row, scale in zip(signals.rows, signals.scales)]
+    for row, named in zip(signals.rows, signals.scales):
+        scale = guess if named is None else named
+        if scale != 1:
+            row *= scale
 
 
 def _resample(data: np.ndarray, rate: float, target: int) -> np.ndarray:  # (C, time) -> (C, time · target / rate)
@@ -208,7 +212,7 @@ def _check_shape(shape: tuple[int, ...], settings: EegSettings, name: str) -> No
 
 def _check_size(data: np.ndarray, name: str) -> None:
     largest = max(float(data.max()), -float(data.min()))
-    if largest > _LARGEST:
+    if not largest <= _LARGEST:  # NaN neither
         raise InputError(
             f"{name} has values up to {largest:g}; EEG is in microvolts or z-scored, and at most {_LARGEST:g} is read."
         )

@@ -47,7 +47,7 @@ _LISTED = 12  # labels that a message names
 class Signals(NamedTuple):
     """The chosen channels of a file."""
 
-    rows: Sequence[np.ndarray]  # (time,) each
+    rows: np.ndarray | list[np.ndarray]  # (C, time), or (time,) each where the rates differ; float64
     rates: Sequence[float]  # Hz
     scales: Sequence[float | None]  # microvolts that 1 means; None where the file names no unit
     until: str = ""  # where the reading stopped, for messages

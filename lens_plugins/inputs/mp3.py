@@ -27,7 +27,6 @@ _SHARES = {3: 1, 2: 2, 0: 4}  # by the two bits of the version; 1 is reserved
 _SYNC = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x00-\xef]", re.DOTALL)
 _MOST_TRIES = 2**16  # places that look like a header and are none: a file full of them is no MP3
 _LONGEST_FREE = 8192  # bytes of a frame in the free format
-_COUNTER = re.compile(rb"Xing|Info|VBRI")
 _XING_AT = {(True, 2): 36, (True, 1): 21, (False, 2): 21, (False, 1): 13}  # bytes, by (MPEG 1, channels)
 _VBRI_AT = 36
 
@@ -41,75 +40,62 @@ class Header(NamedTuple):
     samples: int  # of each channel
     length: int  # bytes; 0 in the free format
     padding: int  # bytes, counted in `length`
+    run: tuple[int, int, int]  # layer, Hz and channels: frames that one decoder reads in one go
 
 
-class Frame(NamedTuple):
-    """A whole frame: content[start:end]."""
-
-    start: int
-    end: int
-    header: Header
-    declared: int | None = None  # samples; not None in a Xing, Info or VBRI header, which is no sound
+Frame = tuple[int, int, Header]  # content[start:end] is a whole frame
 
 
-def frames(content: bytes) -> list[Frame]:
-    """All whole frames. Tags (ID3v2, APE, ID3v1) and damaged bytes are passed over; a last frame cut off is no frame.
+def frames(content: bytes) -> tuple[list[Frame], dict[int, int]]:
+    """All whole frames, and which of them are no sound but a Xing, Info or VBRI header.
 
-    A Xing, Info or VBRI header without a count declares 0 samples.
+    Tags (ID3v2, APE, ID3v1) and damaged bytes are passed over; a last frame that is cut off is no frame. The second
+    result has the samples that a header declares by the first byte of its frame, 0 where it does not say.
     """
     counters = _counters(content)
     found = _walk(content, sorted(counters))
-    if not counters:
-        return found
-    return [frame._replace(declared=counters.get(frame.start)) for frame in found]
+    return found, {start: counters[start] for start, _, _ in found if start in counters} if counters else {}
 
 
 def cut_off(content: bytes, found: Sequence[Frame]) -> bool:
     """Whether another frame begins where the last whole one ends."""
-    rest = content[found[-1].end :] if found else b""
-    return (0 < len(rest) < 4 and rest[0] == 0xFF) or (bool(rest) and _follows(content, found[-1]))
+    _, end, header = found[-1]
+    rest = content[end : end + 4]
+    return (0 < len(rest) < 4 and rest[0] == 0xFF) or _follows(content, end, header)
 
 
 def _walk(content: bytes, counters: Sequence[int]) -> list[Frame]:
     found: list[Frame] = []
     ahead = iter([*counters, len(content)])
     counter = next(ahead)  # where the next header that counts stands: a frame that reaches into it was cut off
-    position, tries = _after_tags(content, 0), 0
+    position, tries, size = _after_tags(content, 0), 0, len(content)
     kind: tuple[int, int] | None = None  # of the frame that ends at `position`
     free: dict[tuple[int, int], int] = {}  # bytes of a frame in the free format, without padding
-    while position < len(content) and tries < _MOST_TRIES:
+    while position < size and tries < _MOST_TRIES:
         while counter < position:
-            counter = next(ahead, len(content))
+            counter = next(ahead, size)
         header = _header(content[position : position + 4])
-        frame = _frame_at(content, position, header, free) if header else None
-        # where the last frame ended, a header of its kind is enough; anywhere else the next one must follow
-        if frame and frame.end > counter > position:
+        end = position + (header.length or _free(content, position, header, free)) if header else 0
+        if header and position < counter < end:
             kind, position = None, counter
-        elif frame and (frame.header.kind == kind or frame.end == len(content) or _follows(content, frame)):
-            found.append(frame)
-            kind, position = frame.header.kind, frame.end
+        # where the last frame ended, a header of its kind is enough; anywhere else the next one must follow
+        elif (
+            header and position < end <= size and (header.kind == kind or _follows(content, end, header, or_ends=True))
+        ):
+            found.append((position, end, header))
+            kind, position = header.kind, end
         elif (tagged := _after_tags(content, position)) > position:
             kind, position = None, tagged
         else:
             sync = _SYNC.search(content, position + 1)
-            kind, position, tries = None, sync.start() if sync else len(content), tries + 1
+            kind, position, tries = None, sync.start() if sync else size, tries + 1
     return found
 
 
-def _frame_at(content: bytes, start: int, header: Header, free: dict[tuple[int, int], int]) -> Frame | None:
-    length = header.length
-    if not length:
-        if header.kind not in free:
-            free[header.kind] = _free_length(content, start, header)
-        length = free[header.kind] and free[header.kind] + header.padding
-    end = start + length
-    return Frame(start, end, header) if length and end <= len(content) else None
-
-
-def _follows(content: bytes, frame: Frame) -> bool:
-    """Whether the header of a frame of the same kind stands behind this one."""
-    following = _header(content[frame.end : frame.end + 4])
-    return following is not None and following.kind == frame.header.kind
+def _follows(content: bytes, end: int, header: Header, *, or_ends: bool = False) -> bool:
+    """Whether the header of a frame of the same kind stands behind one, or nothing does."""
+    following = _header(content[end : end + 4])
+    return (or_ends and end == len(content)) or (following is not None and following.kind == header.kind)
 
 
 @lru_cache(4096)
@@ -127,7 +113,15 @@ def _header(four: bytes) -> Header | None:
     slots = samples * 125 * _BITRATES[mpeg1, layer][bitrate] // (hertz * slot)
     padding = padded * slot
     length = slots * slot + padding if bitrate else 0
-    return Header((layer, hertz), mpeg1, 1 if four[3] >> 6 == 3 else 2, samples, length, padding)
+    channels = 1 if four[3] >> 6 == 3 else 2
+    return Header((layer, hertz), mpeg1, channels, samples, length, padding, (layer, hertz, channels))
+
+
+def _free(content: bytes, start: int, header: Header, free: dict[tuple[int, int], int]) -> int:
+    """Bytes of a frame in the free format, which are the same for all of a kind but for padding; 0 for no frame."""
+    if header.kind not in free:
+        free[header.kind] = _free_length(content, start, header)
+    return free[header.kind] and free[header.kind] + header.padding
 
 
 def _free_length(content: bytes, start: int, header: Header) -> int:
@@ -162,15 +156,15 @@ def _after_tags(content: bytes, position: int) -> int:
 def _counters(content: bytes) -> dict[int, int]:
     """Where Xing, Info and VBRI headers begin, and the samples that each declares, 0 where it does not say."""
     found = {}
-    for word in _COUNTER.finditer(content):
-        vbri = word[0] == b"VBRI"
-        for offset in {_VBRI_AT} if vbri else _XING_AT.values():
-            start = word.start() - offset
-            header = _header(content[start : start + 4]) if start >= 0 else None
-            if header and (vbri or offset == _XING_AT[header.mpeg1, header.channels]):
-                count = _number(content, word.start() + (14 if vbri else 8))
-                counted = vbri or _number(content, word.start() + 4) & 1  # the flag that says that a count follows
-                found[start] = count * header.samples if counted else 0
+    for word in (b"Xing", b"Info", b"VBRI"):  # one search each: quicker than a pattern with three words
+        at, vbri = content.find(word), word == b"VBRI"
+        while at >= 0:
+            for start in (at - _VBRI_AT,) if vbri else (at - offset for offset in set(_XING_AT.values())):
+                header = _header(content[start : start + 4]) if start >= 0 else None
+                if header and (vbri or at - start == _XING_AT[header.mpeg1, header.channels]):
+                    counted = vbri or _number(content, at + 4) & 1  # the flag that says that a count follows
+                    found[start] = _number(content, at + (14 if vbri else 8)) * header.samples if counted else 0
+            at = content.find(word, at + 4)
     return found
 
 

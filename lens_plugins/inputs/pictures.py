@@ -18,6 +18,7 @@ from .arrays import ARRAY_SUFFIXES, as_array, load_array
 __all__ = [
     "CLIP_MEAN",
     "CLIP_STD",
+    "MAX_ASPECT",
     "MAX_PIXELS",
     "centre_crop",
     "normalise",
@@ -29,33 +30,58 @@ __all__ = [
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs
+MAX_ASPECT = 100  # the longest panoramas have some 20
+MAX_PIXELS = 2**25  # a screen of 8K; a lens looks at 224 × 224
+_MAX_PHOTO = 89_478_485  # where Pillow starts to warn of decompression bombs
+_ROOM_PIXELS, _PIXELS_A_BYTE = 4 * 2**20, 10_000  # white scans of one bit a pixel have some 8,000 for each byte
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 
 def open_picture(source: Path | Image.Image, name: str) -> Image.Image:
-    """A decoded picture of at most `MAX_PIXELS`, upright by its EXIF tag; the first frame of an animation.
+    """A decoded picture, upright by its EXIF tag; the first frame of an animation.
+
+    A file has at most `MAX_PIXELS`. A photograph in JPEG may have more, as cameras write them: it is decoded at a half,
+    a quarter or an eighth of its size, which JPEG allows at little cost.
 
     Raises:
         InputError: not a picture in a format we read, too large, or damaged.
     """
     with parsing(name, "picture"):
-        try:
-            given = isinstance(source, Image.Image)
-            image = source if given else Image.open(BytesIO(read_bytes(source)), formats=_FORMATS)
-        except UnidentifiedImageError as error:
-            raise InputError(f"{name} is not a picture; give one of {', '.join(_FORMATS)}.") from error
-        except Image.DecompressionBombError as error:
-            raise InputError(
-                f"{name} is too large a picture ({error}); at most {MAX_PIXELS} pixels are read."
-            ) from error
-        width, height = image.size
-        if not 0 < width * height <= MAX_PIXELS:
-            raise InputError(
-                f"{name} is {width} × {height}, {width * height} pixels; give between 1 and {MAX_PIXELS}: scale it."
-            )
+        if isinstance(source, Image.Image):
+            image = source
+            _check_pixels(image, _MAX_PHOTO, name)
+        else:
+            image = _open_file(source, name)
         image.load()
         return ImageOps.exif_transpose(image)
+
+
+def _open_file(path: Path, name: str) -> Image.Image:
+    content = read_bytes(path)
+    try:
+        image = Image.open(BytesIO(content), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name} is not a picture; give one of {', '.join(_FORMATS)}.") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{name} is too large a picture ({error}); at most {MAX_PIXELS} pixels are read.") from error
+    _check_pixels(image, _MAX_PHOTO if image.format == "JPEG" else MAX_PIXELS, name)
+    size = image.width * image.height
+    if size > max(_ROOM_PIXELS, _PIXELS_A_BYTE * len(content)):
+        raise InputError(
+            f"{name} declares {image.width} × {image.height} pixels in {len(content)} bytes; a picture has fewer than "
+            f"{_PIXELS_A_BYTE} for each byte: it is damaged, empty or made to fill the memory."
+        )
+    if size > MAX_PIXELS:
+        scale = next((scale for scale in (2, 4) if size <= MAX_PIXELS * scale**2), 8)
+        image.draft(None, (image.width // scale, image.height // scale))
+        _check_pixels(image, MAX_PIXELS, name)
+    return image
+
+
+def _check_pixels(image: Image.Image, most: int, name: str) -> None:
+    width, height = image.size
+    if not 0 < width * height <= most:
+        raise InputError(f"{name} is {width} × {height}, {width * height} pixels; give between 1 and {most}: scale it.")
 
 
 def pixels(source: Path | np.ndarray | Tensor | Image.Image, name: str) -> np.ndarray:
@@ -72,7 +98,10 @@ def pixels(source: Path | np.ndarray | Tensor | Image.Image, name: str) -> np.nd
         return _array_pixels(source, name)
     image = open_picture(source, name)
     if image.mode.startswith(("I", "F")):
-        raise InputError(f"{name} has pixels of mode {image.mode}, not 8-bit; a depth map is read as depth:{name}.")
+        raise InputError(
+            f"{name} has pixels of mode {image.mode}, not 8-bit; a depth map is read as depth:{name}, a photograph is "
+            "saved with 8 bits."
+        )
     return np.asarray(image.convert("RGB"))
 
 
@@ -98,10 +127,10 @@ def shorter_side(height: int, width: int, size: int, name: str) -> tuple[int, in
     """Height and width after the shorter side became `size`, the other rounded down (as torchvision's Resize does).
 
     Raises:
-        InputError: so narrow a picture that the longer side would leave `MAX_PIXELS`.
+        InputError: a picture `MAX_ASPECT` times as long as wide, or longer: resized whole, it takes seconds.
     """
     longer = int(size * max(height, width) / min(height, width))
-    if longer * size > MAX_PIXELS:
+    if max(height, width) > MAX_ASPECT * min(height, width):
         raise InputError(
             f"{name} is {width} × {height}: with a shorter side of {size} the longer one would be {longer}; crop it."
         )
@@ -110,7 +139,7 @@ def shorter_side(height: int, width: int, size: int, name: str) -> tuple[int, in
 
 def resize_shorter_side(tensor: Tensor, size: int, name: str) -> Tensor:  # (C, H, W) -> (C, h, w), min(h, w) = size
     """Bicubic on the tensor, antialias off: the original resized tensors, where torchvision did not smooth."""
-    target = shorter_side(*tensor.shape[-2:], size, name)
+    target = shorter_side(tensor.shape[-2], tensor.shape[-1], size, name)
     return functional.interpolate(tensor[None], target, mode="bicubic", align_corners=False, antialias=False)[0]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from typing_extensions import Self
 
@@ -15,15 +17,17 @@ from ..errors import InputError
 from .arrays import ARRAY_SUFFIXES, as_array, load_array
 from .base import ModalityInput, Payload
 from .meshes import MESH_SUFFIXES, read_mesh, sample_surface
+from .pcd import read_pcd
 from .sampling import farthest_point_sample
-from .scans import read_pcd, read_xyz
 from .settings import InputSettings, SampleDraws, ViTShape
+from .xyz import read_xyz
 
 __all__ = ["PointCloudSettings", "read"]
 
-_KEYS = ("points", "xyz", "pc", "point_cloud", "vertices", "arr_0")
+# of an .npz with several arrays, best first; point-e writes coords, Pointcept coord
+_KEYS = ("points", "xyz", "pc", "point_cloud", "coords", "coord", "pos", "positions", "vertices", "arr_0")
 _UP = {"y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1))}  # which axes become x, y, z, and their signs
-_MAX_COLUMNS = 64  # a wider array is taken for a transposed one
+_MAX_COLUMNS = 64
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class PointCloudSettings(InputSettings):
     The same file gives the same tensor. Lenses are trained on clouds whose y axis is up, as most meshes have it;
     scanners and robots mostly write z up.
     """
+
+    per_input: ClassVar[tuple[str, ...]] = ("up", "seed", "candidates")
 
     max_points: int = 8192  # more are thinned out by farthest-point sampling
     mesh_points: int = 10_000  # taken from a mesh's surface, before that
@@ -79,7 +85,8 @@ class PointCloudSettings(InputSettings):
 def read(source: Payload, settings: PointCloudSettings) -> ModalityInput:
     """A mesh, a scan or an array (P, ≥ 3) to points (P', 3) float32, mean at the origin, largest distance 1.
 
-    Columns after the third (colours, normals) are not used. Axes stay as they are, unless `settings.up` is "z": then
+    Columns after the third (colours, normals) are not used. An array of more columns than rows is refused as
+    transposed; (3, 3) is three points. Axes stay as they are, unless `settings.up` is "z": then
     the cloud is turned by a quarter about x, so that y is up. A cloud of at most `settings.max_points` keeps all its
     points, in a random order.
 
@@ -96,18 +103,15 @@ def read(source: Payload, settings: PointCloudSettings) -> ModalityInput:
 
 
 def _load(source: Payload, settings: PointCloudSettings, name: str) -> np.ndarray:  # -> (P, 3) float32 or float64
-    suffix = source.suffix.lower() if isinstance(source, Path) else None
-    if suffix in MESH_SUFFIXES:
-        triangles, points = read_mesh(source)
-        if len(triangles):
-            points = sample_surface(triangles, settings.mesh_points, settings.seed, name)
-    elif suffix == ".xyz":
-        points = read_xyz(source)
-    elif suffix == ".pcd":
-        points = read_pcd(source)
-    else:
-        points = load_array(source, _KEYS) if suffix in ARRAY_SUFFIXES else source
-    points = as_array(points, name)
+    found = _read_file(source, settings) if isinstance(source, Path) else source
+    if isinstance(found, Image.Image):
+        raise InputError(f"{name} is a picture; a point cloud is an array of (points, 3).")
+    points = as_array(found, name)
+    if points.ndim == 2 and points.shape[1] > max(3, len(points)):
+        raise InputError(
+            f"{name} has shape {points.shape}, {points.shape[1]} columns for {len(points)} points; a point cloud is "
+            "(points, 3): transpose it."
+        )
     if points.ndim != 2 or not 3 <= points.shape[1] <= _MAX_COLUMNS:
         raise InputError(
             f"{name} has shape {points.shape}; a point cloud is (points, 3), "
@@ -115,6 +119,18 @@ def _load(source: Payload, settings: PointCloudSettings, name: str) -> np.ndarra
         )
     # squares of extreme coordinates would overflow; a power of two changes no digit
     return np.ldexp(points[:, :3], -np.frexp(np.abs(points[:, :3]).max())[1])
+
+
+def _read_file(path: Path, settings: PointCloudSettings) -> np.ndarray | Tensor:
+    suffix = path.suffix.lower()
+    if suffix in MESH_SUFFIXES:
+        triangles, points = read_mesh(path)
+        if len(triangles):
+            return sample_surface(triangles, settings.mesh_points, settings.seed, str(path))
+        return points
+    if suffix in ARRAY_SUFFIXES:
+        return load_array(path, _KEYS)
+    return read_xyz(path) if suffix == ".xyz" else read_pcd(path)
 
 
 def _choose(points: np.ndarray, settings: PointCloudSettings) -> np.ndarray:  # (P, 3) -> indices (P',)

@@ -119,7 +119,9 @@ def _first_trial(path: Path, channels: int, names: Sequence[str]) -> dict[str, A
             data = np.frombuffer(file.read(4 * width * times), "<f4")
     else:
         data = np.asarray(eeg.data).reshape(-1, order="F")[: width * times]
-    first = data.reshape(width, times, order="F")  # trials come last, so that the first stands in front
+    first = data.reshape(width, times, order="F").astype(
+        np.float64
+    )  # trials come last, so that the first stands in front
     return {"data": first[[numbers[n] for n in chosen]], "rate": rate, "scale": 1.0}
 
 

@@ -51,6 +51,10 @@ class InputSettings(FrozenConfig):
 
     small: ClassVar[Mapping[str, Any]] = {}
     """Values that make inputs quick to read and encode, for tests."""
+    per_input: ClassVar[tuple[str, ...]] = ("clips",)
+    """Fields that describe one input: a lens reads inputs whose values of these are not its own."""
+    arrays_need_rate: ClassVar[bool] = False
+    """Whether an array means nothing without its sample rate."""
 
     @classmethod
     def for_vit(cls, vit: ViTShape) -> Self:

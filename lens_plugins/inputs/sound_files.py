@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
@@ -96,8 +96,8 @@ def _streams(content: bytes, name: str) -> Iterator[_Stream]:
         return _ogg_streams(content, name)
     if _FLAC.search(content, 0, 2**24):  # an ID3v2 tag may stand before it
         return _flac_streams(content)
-    found = frames(content)
-    return _mp3_streams(content, found, name) if found else iter([_Stream(content)])  # libsndfile says what it is
+    mp3 = list(_mp3_streams(content, name))
+    return iter(mp3 or [_Stream(content)])  # libsndfile says what it is
 
 
 def _decoded(stream: _Stream, name: str) -> tuple[np.ndarray, int]:
@@ -196,7 +196,7 @@ def _pcm_streams(content: bytes, name: str) -> Iterator[_Stream]:
     end = len(content) if unknown else data.start + data.declared
     if data.encoding == _MPEG:
         sound = content[data.start : end]
-        yield from _mp3_streams(sound, frames(sound), name)
+        yield from _mp3_streams(sound, name)
     elif unknown:
         mended = bytearray(content)
         struct.pack_into(data.layout, mended, data.size_at, held + data.extra)
@@ -308,40 +308,51 @@ def _flac_streams(content: bytes) -> Iterator[_Stream]:
         yield _Stream(content[start:end], declared or None)  # 0 means unknown
 
 
-def _mp3_streams(content: bytes, found: Sequence[Frame], name: str) -> Iterator[_Stream]:
-    sound = [frame for frame in found if frame.declared is None]
-    _check_counts(found, cut_off(content, found), name)
-    runs = [list(run) for _, run in groupby(sound, key=lambda frame: (frame.header.kind, frame.header.channels))]
-    for run in runs:
-        samples, rate = sum(frame.header.samples for frame in run), run[0].header.kind[1]
-        check_length(samples, rate, name)
-        counter = found[0].declared
-        pieces = [content[frame.start : frame.end] for frame in run]
-        if (
-            counter
-            and len(runs) == 1
-            and 0 <= counter - samples <= run[0].header.samples
-            and len(found) == len(sound) + 1
-        ):
-            # its header counts what is there: it goes first, since the decoder takes from it what to cut at both ends
-            yield _Stream(content[found[0].start : found[0].end] + b"".join(pieces))
-        else:
-            yield _Stream(b"".join(pieces + _filler(pieces)), None, samples)
+def _mp3_streams(content: bytes, name: str) -> Iterator[_Stream]:
+    found, counters = frames(content)
+    if not found:
+        return
+    _check_counts(found, counters, cut_off(content, found), name)
+    sound = [frame for frame in found if frame[0] not in counters] if counters else found
+    runs = {header.run for _, _, header in sound}
+    declared, frame = counters.get(found[0][0], -1), found[0][2].samples
+    if len(runs) == len(counters) == 1 and 0 <= declared - _samples(sound) <= frame:
+        # its header counts what is there: it stays, since the decoder takes from it what to cut at both ends
+        yield _Stream(_joined_frames(content, found))
+        return
+    for (_, rate, _), run in groupby(sound, key=lambda frame: frame[2].run):
+        same = list(run)
+        check_length(_samples(same), rate, name)
+        yield _Stream(_joined_frames(content, [*same, *_filler(same)]), None, _samples(same))
 
 
-def _check_counts(found: Sequence[Frame], cut: bool, name: str) -> None:
+def _samples(run: Sequence[Frame]) -> int:
+    return sum([header.samples for _, _, header in run])
+
+
+def _joined_frames(content: bytes, run: Sequence[Frame]) -> bytes:
+    if sum([end - start for start, end, _ in run]) == run[-1][1] - run[0][0]:
+        return content[run[0][0] : run[-1][1]]  # nothing lies between them
+    return b"".join([content[start:end] for start, end, _ in run])
+
+
+def _check_counts(found: Sequence[Frame], counters: Mapping[int, int], cut: bool, name: str) -> None:
     """Refuse a file with fewer frames than a header counts; some writers count the header too."""
+    spare = found[0][2].samples
     declared = held = 0
-    for frame in [*found, None]:
-        if frame is None or frame.declared is not None:
-            if declared - held > (0 if cut and frame is None else found[0].header.samples):
-                raise InputError(f"{name} declares {declared} samples but has {held}; it is truncated.")
-            declared, held = (frame.declared or 0, 0) if frame else (0, 0)
-        else:
-            held += frame.header.samples
+    for start, _, header in found if counters else ():
+        if start not in counters:
+            held += header.samples
+            continue
+        if declared - held > spare:
+            break
+        declared, held = counters[start], 0
+    if declared - held > (0 if cut else spare):
+        raise InputError(f"{name} declares {declared} samples but has {held}; it is truncated.")
 
 
-def _filler(pieces: Sequence[bytes]) -> list[bytes]:
+def _filler(run: Sequence[Frame]) -> list[Frame]:
     """So many copies of the last frame that the decoder's guess, by the first frame's length, is never too low."""
-    short = max(map(len, pieces)) * len(pieces) - sum(map(len, pieces))
-    return [pieces[-1]] * (short // len(pieces[-1]) + len(pieces) // 64 + 8)
+    lengths = [end - start for start, end, _ in run]
+    short = max(lengths) * len(lengths) - sum(lengths)
+    return [run[-1]] * (short // lengths[-1] + len(lengths) // 64 + 8)

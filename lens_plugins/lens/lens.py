@@ -171,7 +171,7 @@ def _on_meta(cls: type[_AnyLens], config: LensConfig, tensors: Mapping[str, Tens
     layers += tower.layers if tower else 0
     if layers > len(tensors):
         raise CheckpointError(
-            f"{source} declares {layers} layers, but its weights are {len(tensors)} tensors; each layer has several."
+            f"{source} declares {layers} layers, but its weights have {len(tensors)} names; each layer has several."
         )
     try:
         with torch.device("meta"):

@@ -33,6 +33,7 @@ def load_lens(
     *,
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
+    revision: str | None = None,
     **overrides: Any,
 ) -> Lens:
     """Load a lens; in eval mode, frozen.
@@ -44,6 +45,7 @@ def load_lens(
         modality: what it reads. Needed where a file holds several lenses; compared with the file otherwise.
         dtype: of the weights in memory ("bfloat16" or torch.bfloat16); float32 by default, whatever the file has.
         device: where they go; the CPU by default.
+        revision: branch, tag or commit of a hub id; None: the default branch.
         **overrides: what the shapes of the weights cannot tell, by name: ``latent_dim_head``, ``cross_dim_head``,
             ``group_size``, ``num_groups``, ``mel_bins``, ``size``, ``clips`` and the other settings of the parts.
 
@@ -53,7 +55,7 @@ def load_lens(
         Unsupported: a lens of the bigG-14 family.
     """
     dtype, device = dtype_of(dtype, allowed=FLOATS), device or "cpu"
-    path = locate(source)
+    path = locate(source, revision)
     if path.is_dir():
         lens = Lens.from_pretrained(path, dtype=dtype, device=device, overrides=overrides)
         check_modality(source, lens.modality, modality)
@@ -88,7 +90,7 @@ def has_vit_copy(lens: Lens) -> bool:
     return bool(_vit_copies.get(lens, True))
 
 
-def locate(source: str | os.PathLike[str]) -> Path:
+def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path:
     """The file or folder behind a source, fetched from the hub where it is neither on this disk nor in the package.
 
     Raises:
@@ -102,15 +104,15 @@ def locate(source: str | os.PathLike[str]) -> Path:
     if row is not None and row.family == "pocket":
         return catalog.folder_of(row.source)
     if row is not None:
-        return _checked(fetch(row.source, row.file), row)
+        return _checked(fetch(row.source, row.file, revision=revision), row)
     parts = name.split("/")
     if isinstance(source, os.PathLike) or name.startswith((".", "/", "~")) or len(parts) < 2 or "" in parts:
         raise CheckpointError(_absent(name))
     repository = "/".join(parts[:2])
     if len(parts) > 2:
-        return fetch(repository, "/".join(parts[2:]))
-    fetch(repository, WEIGHTS_FILE)
-    return fetch(repository, CONFIG_FILE).parent
+        return fetch(repository, "/".join(parts[2:]), revision=revision)
+    fetch(repository, WEIGHTS_FILE, revision=revision)
+    return fetch(repository, CONFIG_FILE, revision=revision).parent
 
 
 def open_released(path: Path, modality: str | None = None) -> Released:

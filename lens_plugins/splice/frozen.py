@@ -21,7 +21,7 @@ M = TypeVar("M", bound=nn.Module)
 
 def _tensor_digest(tensor: Tensor) -> str:
     state = hashlib.sha256(f"{tuple(tensor.shape)} {tensor.dtype} ".encode())
-    state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
 
 

@@ -7,22 +7,33 @@ The three places of ViT-Lens's InstructBLIP integration: before the ViT (one pas
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TypeAlias
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DoesNotFit
 
-__all__ = ["PLACES", "Pass", "Seat", "Unit", "arrange", "check_place", "join_tokens"]
+__all__ = ["PLACES", "Frame", "arrange", "check_place", "join_tokens"]
 
 PLACES = ("vit", "qformer", "llm")
 _NAMES = {"vit": "ViT", "qformer": "Q-Former", "llm": "language model"}
 
-Seat: TypeAlias = "tuple[int, int]"  # an input and one of its clips, both by number
-Pass: TypeAlias = "tuple[Seat, ...]"  # what goes through the ViT together
-Unit: TypeAlias = "tuple[Pass, ...]"  # whose features are read together, as one picture's are
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Frame(Generic[T]):
+    """What a host reads as it reads one picture.
+
+    Args:
+        sequences: each holds the clips whose tokens go through the ViT together; after the ViT the features of all
+            sequences stand side by side.
+    """
+
+    sequences: tuple[tuple[T, ...], ...]
 
 
 def check_place(place: str) -> str:
@@ -58,32 +69,35 @@ def join_tokens(tokens: Sequence[Tensor], class_token: Tensor, positions: Tensor
     return torch.cat([head, *(t + patches for t in tokens)], dim=1)  # (B, 1 + k·N, D)
 
 
-def arrange(clips: Sequence[int], place: str) -> list[Unit]:
-    """Which tokens go through the ViT together and which features are read together.
+def arrange(inputs: Sequence[Sequence[T]], place: str) -> list[Frame[T]]:
+    """Which clips go through the ViT together, and which features are read together.
 
     An input with several clips is a sequence in time. Fused before the language model, every clip of every input is a
-    unit by itself. Fused earlier, there is one unit per point in time, in which inputs without clips take part each
-    time: so one recording of three clips gives three units, as LAVIS reads the frames of a video.
+    frame by itself. Fused earlier, there is one frame for each point in time, in which inputs without clips take part
+    each time: so one recording of three clips gives three frames, as LAVIS reads those of a video.
 
     Args:
-        clips: how many clips each input has, in order of inputs; 1 for everything but audio.
+        inputs: the clips of each input, in order of inputs; one where it has no extent in time.
         place: one of `PLACES`.
 
     Returns:
-        Units in the order in which the language model reads them.
+        Frames in the order in which the language model reads them.
 
     Raises:
         DoesNotFit: two inputs with different numbers of clips meet before the language model.
     """
     if place == "llm":
-        return [(((i, c),),) for i, n in enumerate(clips) for c in range(n)]
-    lengths = sorted({n for n in clips if n > 1})
+        return [Frame(((clip,),)) for clips in inputs for clip in clips]
+    lengths = sorted({len(clips) for clips in inputs if len(clips) > 1})
     if len(lengths) > 1:
         raise DoesNotFit(
             f"Inputs with {lengths[0]} and {lengths[1]} clips cannot be fused before the {_NAMES[place]}: their clips "
             'pair up. Ask for one number of clips, or fuse="llm".'
         )
-    steps = [tuple((i, c if n > 1 else 0) for i, n in enumerate(clips)) for c in range(max(clips))]
+    moments = [
+        tuple(clips[time if len(clips) > 1 else 0] for clips in inputs)
+        for time in range(max(map(len, inputs), default=0))
+    ]
     if place == "vit":
-        return [(step,) for step in steps]
-    return [tuple((seat,) for seat in step) for step in steps]
+        return [Frame((moment,)) for moment in moments]  # the tokens of all inputs in one sequence
+    return [Frame(tuple((clip,) for clip in moment)) for moment in moments]  # a sequence for each input

@@ -37,6 +37,8 @@ class Held:
 
     def read(self) -> Tensor:
         """The values, on the device that its owner computes on."""
+        if not hasattr(self.owner, "_hf_hook"):  # nothing of it is kept elsewhere
+            return getattr(self.owner, self.name)
         with aligned(self.owner):
             return self.placed
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,6 @@ from lens_plugins.testing.small import small_lens, write_host
 from lens_plugins.train import TrainConfig
 from lens_plugins.train.checkpoint import RunState, load_state, save_state
 
-sys.path.append(str(Path(__file__).parents[1] / "inputs"))
-from conftest import write_edf
-
 __all__ = ["Seed", "seeds"]
 
 SETTINGS = {
@@ -46,6 +43,14 @@ SETTINGS = {
     "audio": AudioSettings(frames=24, clip_seconds=1.0),
     "eeg": EegSettings(channels=4, start=2, stop=50, steps=20),
 }
+
+
+def _write_edf() -> Any:
+    """A recording of EEG byte for byte, as the tests of its reader write it."""
+    spec = spec_from_file_location("inputs_conftest", Path(__file__).parents[1] / "inputs" / "conftest.py")
+    module = module_from_spec(spec)  # by its path: several folders have a conftest
+    spec.loader.exec_module(module)
+    return module.write_edf
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ def _recordings(folder: Path) -> Iterator[Seed]:
 
     data = np.random.default_rng(0).normal(size=(4, 400)) * 20
     for suffix in ("edf", "bdf"):
-        yield _input("eeg", f"a.{suffix}", write_edf(folder / f"a.{suffix}", data, 200).read_bytes())
+        yield _input("eeg", f"a.{suffix}", _write_edf()(folder / f"a.{suffix}", data, 200).read_bytes())
     info = mne.create_info(4, 200.0, "eeg", verbose="ERROR")
     mne.io.RawArray(data * 1e-6, info, verbose="ERROR").save(folder / "a_raw.fif", verbose="ERROR", overwrite=True)
     yield _input("eeg", "a_raw.fif", (folder / "a_raw.fif").read_bytes())

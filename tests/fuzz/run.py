@@ -14,6 +14,7 @@ import argparse
 import json
 import mmap
 import os
+import select
 import shutil
 import signal
 import struct
@@ -38,7 +39,7 @@ from lens_plugins.errors import InternalError, LensPluginsError
 
 SECONDS, BYTES = 10.0, 2 * 2**30
 FAULTS = ("crash", "hang", "memory", "foreign", "not finite")
-_SLOT = struct.Struct("<qdq")  # number of the input being read (-1: none), when that began, how many are done
+_SLOT = struct.Struct("<dq")  # when the reading began, number of the input being read (-1: none)
 
 
 def build(number: int, seed: int, given: list[Seed], weights: list[float]) -> tuple[Seed, dict[str, bytes], str]:
@@ -67,7 +68,7 @@ def write(files: dict[str, bytes], folder: Path) -> Path:
 
 def outcome(chosen: Seed, path: Path) -> tuple[str, str]:
     """What came of reading: "read", "refused" or a fault, and what was said."""
-    before = reset_peak()
+    before, began = reset_peak(), time.process_time()
     try:
         tensors = chosen.read(path)
         for tensor in tensors if isinstance(tensors, list) else [tensors]:
@@ -87,8 +88,32 @@ def outcome(chosen: Seed, path: Path) -> tuple[str, str]:
         found = "refused", str(error)
     except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt from a library too
         return "foreign", f"{type(error).__name__}: {error}"
+    if (took := time.process_time() - began) > SECONDS:
+        return "hang", f"{took:.1f} s; {found[1]}"
     grown = peak() - before
     return ("memory", f"{grown / 2**20:.0f} MiB") if grown > BYTES else found
+
+
+def outcome_apart(chosen: Seed, path: Path) -> tuple[str, str]:
+    """`outcome` in a process of its own, with "crash" and "hang" for what ends it."""
+    there, here = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            warnings.simplefilter("ignore")
+            os.write(here, json.dumps(outcome(chosen, path)).encode()[:4000])
+        finally:
+            os._exit(0)
+    os.close(here)
+    with os.fdopen(there, "rb") as answer:
+        if not select.select([answer], [], [], 3 * SECONDS)[0]:  # it counts the seconds itself; a busy machine is slow
+            os.kill(pid, signal.SIGKILL)
+        text = answer.read()
+    _, status = os.waitpid(pid, 0)
+    if text:
+        found, said = json.loads(text)
+        return found, said
+    return ("hang", "") if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL else ("crash", f"{status}")
 
 
 def reset_peak() -> int:
@@ -128,8 +153,7 @@ class Run:
         return self.counts()
 
     def start(self, worker: int, number: int) -> None:
-        done = _SLOT.unpack_from(self.shared, worker * _SLOT.size)[2]
-        _SLOT.pack_into(self.shared, worker * _SLOT.size, -1, 0.0, done)
+        self.mark(worker, -1)
         pid = os.fork()
         if pid == 0:
             try:
@@ -138,8 +162,13 @@ class Run:
                 os._exit(0)
         self.pids[worker] = pid
 
+    def mark(self, worker: int, number: int) -> None:
+        """Tell the parent what is being read; the time first, which it looks at only beside a number."""
+        struct.pack_into("<d", self.shared, worker * _SLOT.size, time.monotonic())
+        struct.pack_into("<q", self.shared, worker * _SLOT.size + 8, number)
+
     def look_after(self, worker: int) -> None:
-        number, since, _ = _SLOT.unpack_from(self.shared, worker * _SLOT.size)
+        since, number = _SLOT.unpack_from(self.shared, worker * _SLOT.size)
         pid, status = os.waitpid(self.pids[worker], os.WNOHANG)
         fault = ""
         if pid:
@@ -170,10 +199,10 @@ class Run:
                 folder.mkdir()
                 path = write(files, folder)
                 began = time.monotonic()
-                _SLOT.pack_into(self.shared, worker * _SLOT.size, number, began, 0)
+                self.mark(worker, number)
                 found, said = outcome(chosen, path)
                 took = time.monotonic() - began
-                _SLOT.pack_into(self.shared, worker * _SLOT.size, -1, 0.0, 0)
+                self.mark(worker, -1)
                 if took > SECONDS:
                     found, said = "hang", f"{took:.1f} s; {said}"
                 log.write(json.dumps([chosen.kind, found, number, said[:300], round(took, 3)]) + "\n")

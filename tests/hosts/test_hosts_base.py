@@ -1,15 +1,19 @@
 """Plugging, refusing and warning."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from lens_plugins import Reply, Request
-from lens_plugins.errors import ConfigError, DoesNotFit, InputError, Unsupported
+from lens_plugins import Reply, Request, load_host, read
+from lens_plugins.errors import CheckpointError, ConfigError, DoesNotFit, InputError, Unsupported
 from lens_plugins.hosts import CodeHost, PrefixHost
 from lens_plugins.hosts.layouts.lavis import EVA_VIT
+from lens_plugins.hosts.passes import Memory
 from lens_plugins.lens.config import ViTFingerprint
 from lens_plugins.lens.lens import Lens
 from lens_plugins.lens.tower import TowerConfig
@@ -158,3 +162,124 @@ def test_another_epsilon_is_named(instructblip, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING):
         instructblip.plug(lens)
     assert "eps 1e-05; that of the ViT of instructblip-llama has 1e-06" in caplog.text
+
+
+def test_several_replies_come_with_their_scores(instructblip):
+    given = small_input("image")
+    for options in ({"num_beams": 4}, {"do_sample": True, "num_beams": 1}):
+        torch.manual_seed(0)
+        replies = instructblip.generate_batch([given, given], num_return_sequences=3, max_new_tokens=5, **options)
+        for reply in replies:
+            scores = [one.score for one in reply.alternatives]
+            assert (len(scores), scores) == (3, sorted(scores, reverse=True))
+            assert (reply, reply.score) == (reply.alternatives[0], scores[0])
+            assert all(score < 0 for score in scores)
+    assert instructblip.generate(given, num_beams=4, max_new_tokens=5).alternatives == ()
+
+
+def test_an_array_is_read_with_the_lenss_own_settings(instructblip, tmp_path):
+    cloud = np.random.default_rng(0).normal(size=(9_000, 3)).astype(np.float32)
+    lens = small_lens("point_cloud")
+    settings = type(lens.config.input)(max_points=64)
+    instructblip.plug(Lens(replace(lens.config, input=settings)).eval().requires_grad_(False))
+    np.save(tmp_path / "cloud.npy", cloud)
+    expected = instructblip.embed(tmp_path / "cloud.npy")
+    assert instructblip.read(cloud, "point_cloud").tensor.shape == (64, 3)
+    for given in (cloud, torch.from_numpy(cloud)):
+        assert torch.equal(instructblip.embed(given, modality="point_cloud"), expected)
+        assert torch.equal(
+            instructblip.embed([given, small_input("image")], modality=["point_cloud", None])[:1], expected
+        )
+        asked = instructblip.generate(given, modality="point_cloud", max_new_tokens=3)
+        assert asked == instructblip.generate(tmp_path / "cloud.npy", max_new_tokens=3)
+        assert asked == instructblip.generate_batch([given], modality="point_cloud", max_new_tokens=3)[0]
+    with pytest.raises(InputError, match=r"read with max_points=8192; the point_cloud lens .* with max_points=64"):
+        instructblip.generate(read(cloud, "point_cloud"), max_new_tokens=3)
+    with pytest.raises(ConfigError, match="2 modalities for 1 inputs"):
+        instructblip.generate(cloud, modality=["point_cloud", "depth"])
+
+
+def test_an_array_of_sound_must_bring_its_rate(instructblip):
+    instructblip.plug(small_lens("audio"))
+    sound = np.random.default_rng(0).normal(size=48_000) / 9
+    with pytest.raises(InputError, match=r"does not say its sample rate; give \(array, 16000\)"):
+        instructblip.generate(sound, modality="audio")
+    reply = instructblip.generate((sound, 16_000), max_new_tokens=3)
+    assert reply == instructblip.generate({"array": sound, "sampling_rate": 16_000}, max_new_tokens=3)
+
+
+def test_plain_inputs_are_requests_and_one_request_is_none(instructblip):
+    given = small_input("image")
+    asked = instructblip.generate_batch([given, [given, given]], prompt="what", max_new_tokens=3)
+    assert asked == [instructblip.generate(one, "what", max_new_tokens=3) for one in (given, [given, given])]
+    with pytest.raises(InputError, match="Several requests go here, in a list, and this is one str"):
+        instructblip.generate_batch("a.ply")
+
+
+def test_a_long_run_takes_one_batch_at_a_time_and_forgets(instructblip):
+    taken = []
+
+    def coming():
+        for seed in range(200):
+            taken.append(seed)
+            yield small_input("image", seed=seed)
+
+    replies = instructblip.generate_iter(coming(), batch_size=2, max_new_tokens=1)
+    assert taken == []
+    next(replies)
+    assert taken == [0, 1]
+    memory = Memory()
+    for seed in range(80):
+        instructblip.look_batch([Request(small_input("image", seed=seed))], memory)
+    assert len(memory.features) == 64
+
+
+def test_options_are_compared_by_value(instructblip, monkeypatch):
+    batches = []
+    monkeypatch.setattr(
+        instructblip, "answer", lambda seen, prompts, **options: batches.append(len(seen)) or [Reply("")] * len(seen)
+    )
+    long, other = torch.zeros(5_000), torch.zeros(5_000)
+    other[2_500] = 1  # where repr leaves out
+    requests = [Request(small_input("image"), generation={"x": value}) for value in (long, other, long.clone())]
+    instructblip.generate_batch(requests)
+    assert batches == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"), [(["a", "b"], "prompt has 2 texts"), (3, "prompt is 3, a int"), ("\udc80", "no character")]
+)
+def test_what_is_no_prompt_is_one_sentence(instructblip, prompt, said):
+    for ask in (instructblip.generate, lambda *a: list(instructblip.stream(*a))):
+        with pytest.raises(InputError, match=said):
+            ask(small_input("image"), prompt)
+
+
+def test_a_lens_is_plugged_by_where_it_is(instructblip, tmp_path):
+    small_lens("depth").save_pretrained(tmp_path / "lens")
+    instructblip.plug(str(tmp_path / "lens"))
+    assert "depth" in instructblip.lenses
+    with pytest.raises(CheckpointError, match="no lens 'pocket-odour'"):
+        instructblip.plug("pocket-odour")
+
+
+def test_a_host_is_moved_with_its_lenses(instructblip):
+    instructblip.plug(small_lens("depth"))
+    assert load_host(instructblip) is instructblip
+    assert instructblip.to("cpu") is instructblip
+    with pytest.raises(ConfigError, match=r"device cuda:99 is not there: torch .* sees \d+ devices of the type cuda"):
+        instructblip.to("cuda:99")
+    for how in ({"device": "cuda:99"}, {"device_map": "cuda:99"}, {"device_map": {"": "cuda:99"}}):
+        with pytest.raises(ConfigError, match="cuda:99 is not there"):
+            load_host("no/where", **how)
+    with pytest.raises(ConfigError, match="give one of them"):
+        load_host("no/where", device="cpu", device_map="auto")
+
+
+def test_eight_threads_answer_as_one(instructblip):
+    instructblip.plug(small_lens("audio"))
+    given = [small_input(modality, seed=seed) for seed in range(8) for modality in ("image", "audio")]
+    alone = [instructblip.generate(one, max_new_tokens=4) for one in given]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(lambda one: instructblip.generate(one, max_new_tokens=4), given))
+    assert together == alone

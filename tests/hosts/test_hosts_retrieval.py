@@ -92,7 +92,7 @@ def test_all_inputs_go_through_the_vit_together_and_texts_do_not(host, told, thi
 
 
 def test_many_inputs_go_through_in_parts_with_the_same_result(host, monkeypatch):
-    monkeypatch.setattr("lens_plugins.hosts.retrieval._TOGETHER", 2)
+    monkeypatch.setattr("lens_plugins.hosts.base._EMBEDDED_TOGETHER", 2)
     pictures = [small_input("image", seed=seed) for seed in range(5)]
     torch.testing.assert_close(host.embed(pictures), torch.cat([host.embed(one) for one in pictures]))
 
@@ -271,7 +271,7 @@ def test_towers_that_cannot_be(host_folder, encoder, told, tmp_path):
     with pytest.raises(DoesNotFit, match=rf"rows of width {WIDTH + 1}; .* has {WIDTH}"):
         load_host(folder, text_tower=told, text_head=tmp_path / "wide.safetensors")
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
-    with pytest.raises(CheckpointError, match="cannot be read as a safetensors file"):
+    with pytest.raises(CheckpointError, match="is damaged or not a safetensors file"):
         load_text_head(tmp_path / "junk.safetensors")
     save_file({"weight": torch.zeros(2, 3), "bias": torch.zeros(3)}, tmp_path / "bias.safetensors")
     with pytest.raises(CheckpointError, match=r"`bias` is \(3,\), `weight` is \(2, 3\)"):
@@ -316,7 +316,7 @@ def test_the_pocket_host_has_a_text_tower():
         pytest.skip("the text encoder is not in the cache; `lens-plugins doctor --fetch` fetches it")
     host = lp.load_host("pocket-instructblip")
     host.plug(lp.load_lens("pocket-point-cloud"))
-    points = lp.read(np.random.default_rng(0).random((1200, 3), dtype=np.float32), "point_cloud")
+    points = host.read(np.random.default_rng(0).random((1200, 3), dtype=np.float32), "point_cloud")
     vectors = host.embed([points, "text:a chair", "text:a wooden chair", "text:an invoice from a bank"])
     assert vectors.shape == (4, 384)
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(4))

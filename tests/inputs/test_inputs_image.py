@@ -65,7 +65,7 @@ def test_a_turned_photo_is_read_upright(tmp_path):
     assert torch.equal(lp.read(tmp_path / "turned.png").tensor, read(upright).tensor)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".gif", ".tiff"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".jfif", ".webp", ".bmp", ".gif", ".tiff"])
 def test_every_format_opens(tmp_path, suffix):
     photo(30, 30).save(tmp_path / f"a{suffix}")
     found = lp.read(str(tmp_path / f"a{suffix}"))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from mesh_files import CASES
 from PIL import Image
 
 from lens_plugins.errors import InputError
@@ -29,11 +30,35 @@ def test_centre_crop_splits_an_odd_rest_half_to_even(width, first):
 
 def test_declared_size_is_refused_before_decoding(tmp_path, huge_png, monkeypatch):
     (tmp_path / "a.png").write_bytes(huge_png(40_000, 40_000))
-    with pytest.raises(InputError, match=r"1600000000 pixels.* 89478485"):
+    with pytest.raises(InputError, match=r"1600000000 pixels.* 33554432"):
         open_picture(tmp_path / "a.png", "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as training scripts do
-    with pytest.raises(InputError, match=r"40000 × 40000, 1600000000 pixels; give between 1 and 89478485"):
+    with pytest.raises(InputError, match=r"40000 × 40000, 1600000000 pixels; give between 1 and 33554432"):
         open_picture(tmp_path / "a.png", "a.png")
+
+
+def test_few_bytes_of_many_pixels_are_refused():
+    with pytest.raises(InputError, match=r"16383 × 5461, 89467563 pixels; give between 1 and 33554432: scale it"):
+        open_picture(CASES / "hm-webp-89Mpx-34B.webp", "it")
+
+
+@pytest.mark.parametrize(("most", "side"), [(10_000, 100), (9_999, 50), (2_500, 50), (700, 25), (169, 13)])
+def test_big_photographs_are_decoded_at_a_part_of_their_size(tmp_path, monkeypatch, most, side):
+    shade = Image.linear_gradient("L").resize((100, 100)).convert("RGB")
+    shade.save(tmp_path / "a.jpg", quality=95)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", most)
+    found = open_picture(tmp_path / "a.jpg", "a.jpg")
+    assert found.size == (side, side)
+    middle = np.asarray(found)[side // 2, side // 2]
+    assert middle == pytest.approx(np.asarray(shade)[50, 50].astype(float), abs=8)
+    monkeypatch.setattr(pictures, "_MAX_PHOTO", 9_999)
+    with pytest.raises(InputError, match="100 × 100, 10000 pixels; give between 1 and 9999"):
+        open_picture(tmp_path / "a.jpg", "a.jpg")
+
+
+def test_a_picture_in_memory_may_have_as_many_pixels_as_a_photograph(monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 20)
+    assert open_picture(Image.new("L", (5, 5)), "it").size == (5, 5)
 
 
 def test_truncated_and_other_formats(tmp_path):
@@ -55,7 +80,8 @@ def test_transparency_and_palettes_become_rgb():
 
 def test_sixteen_bit_grey_is_pointed_to_depth(tmp_path):
     Image.fromarray(np.full((4, 4), 9000, np.uint16)).save(tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"mode I;16, not 8-bit; a depth map is read as depth:a\.png"):
+    said = r"mode I;16, not 8-bit; a depth map is read as depth:a\.png, a photograph is saved with 8 bits"
+    with pytest.raises(InputError, match=said):
         pixels(tmp_path / "a.png", "a.png")
 
 

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from mesh_files import CASES
+from PIL import Image
 
 import lens_plugins as lp
 from lens_plugins.errors import ConfigError, InputError
@@ -100,6 +102,23 @@ def test_a_mesh_is_sampled_at_10000_places_then_thinned_out(tmp_path):
     assert lp.read(tmp_path / "box.stl", settings=PointCloudSettings(mesh_points=500)).tensor.shape == (500, 3)
 
 
+def test_three_rows_of_three_are_three_points():
+    points = np.array([[0.0, 0, 0], [2, 0, 0], [4, 6, 0]])
+    assert ordered(read(points, "point_cloud").tensor) == pytest.approx(ordered(by_hand(points)), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["npz_point_e_coords.npz", "npz_coord_color.npz"])
+def test_arrays_are_found_by_the_names_that_others_give_them(name):
+    with np.load(CASES / name) as file:
+        points = file["coords" if "coords" in file else "coord"]
+    assert ordered(lp.read(CASES / name).tensor) == pytest.approx(ordered(by_hand(points)), abs=1e-6)
+
+
+def test_a_transposed_file_is_refused():
+    with pytest.raises(InputError, match=r"npy_3x40_transposed\.npy has shape \(3, 40\), 40 columns for 3 points"):
+        lp.read(CASES / "npy_3x40_transposed.npy")
+
+
 @pytest.mark.parametrize("suffix", [".xyz", ".npy", ".npz", ".ply", ".pcd"])
 def test_every_cloud_format_gives_the_same_points(tmp_path, suffix):
     points, path = cloud(50), tmp_path / f"a{suffix}"
@@ -123,7 +142,12 @@ def test_every_cloud_format_gives_the_same_points(tmp_path, suffix):
         (np.zeros((1, 3)), r"all its points \(1\) at one place; it needs at least 2"),
         (np.ones((9, 3)), r"\(9\) at one place"),
         (np.zeros((5, 2)), r"shape \(5, 2\)"),
-        (np.zeros((3, 8192)), r"shape \(3, 8192\); a point cloud is \(points, 3\), or up to 64 columns"),
+        (np.zeros((3, 8192)), r"shape \(3, 8192\), 8192 columns for 3 points; .* transpose it"),
+        (np.zeros((3, 40)), r"shape \(3, 40\), 40 columns for 3 points; .* transpose it"),
+        (np.zeros((6, 40)), r"shape \(6, 40\), 40 columns for 6 points"),
+        (np.zeros((3, 4)), r"shape \(3, 4\), 4 columns for 3 points"),
+        (np.zeros((100, 65)), r"shape \(100, 65\); a point cloud is \(points, 3\), or up to 64 columns"),
+        (Image.new("L", (4, 4)), "is a picture; a point cloud is an array of"),
         (np.zeros((2, 5, 3)), r"shape \(2, 5, 3\)"),
     ],
 )

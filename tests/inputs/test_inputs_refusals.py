@@ -92,6 +92,9 @@ def lossy_depth(path: Path) -> None:
 PLY = "ply\nformat ascii 1.0\nelement vertex {}\nproperty float x\nproperty float y\nproperty float z\nend_header\n{}"
 PCD = "FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nPOINTS {}\nDATA {}\n"
 LINE = "0 0 0\n1 1 1\n"
+AWAY = """{"buffers": [{"uri": "../x.bin", "byteLength": 4}], "bufferViews": [{"buffer": 0, "byteLength": 4}],
+"accessors": [{"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"}],
+"meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}]}"""
 BIG_STL = bytes(80) + struct.pack("<I", 4_000_000_000) + bytes(50)
 
 # file (with its prefix), how it is made, what the message says
@@ -110,7 +113,7 @@ BAD = [
     ("depth:a.ply", text("x"), "it would be .exr"),
     ("a.pt", text("x"), "say which"),
     # point clouds and meshes
-    ("zip.ply", archive, "not a whole .ply"),
+    ("zip.ply", archive, "does not start with ply"),
     ("zip.npy", archive, "numpy's signature"),
     ("pickle.npy", pickled, "numpy's signature"),
     ("objects.npy", pickled_npy, "not a whole .npy"),
@@ -127,18 +130,22 @@ BAD = [
     ("one.xyz", text("0 0 0\n"), "at least 2 distinct ones"),
     ("nan.xyz", text("0 0 0\nnan 1 1\n"), "1 of 6 values"),
     ("words.xyz", text("O 0 0 0\nH 1 1 1\n"), "three numbers"),
-    ("lying.ply", text(PLY.format(10**9, LINE)), "declares 1000000000 of vertex"),
+    ("lying.ply", text(PLY.format(10**9, LINE)), "declares 1000000000 vertex elements but has 2"),
     ("short.ply", text(PLY.format(9, LINE)), "short.ply"),
     ("nan.ply", text(PLY.format(2, "0 0 0\nnan 1 1\n")), "1 of 6 values"),
     ("lying.stl", raw(BIG_STL), "lying.stl"),
-    ("index.obj", text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n"), "not a whole .obj"),
+    (
+        "index.obj",
+        text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n"),
+        "names vertex 8 (counted from 0) in face 1",
+    ),
     ("nanmesh.obj", text("v 0 0 0\nv 1 0 0\nv nan 1 0\nf 1 2 3\n"), "NaN"),
     ("line.obj", text("v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n"), "an area of 0"),
-    ("short.off", text("OFF\n8 6 0\n0 0 0\n"), "not a whole .off"),
+    ("short.off", text("OFF\n8 6 0\n0 0 0\n"), "declares 8 vertices but has 1"),
     ("junk.glb", raw(b"\0" * 64), "does not start with glTF"),
-    ("away.gltf", text('{"buffers": [{"uri": "../x.bin", "byteLength": 4}]}'), "not inside its own folder"),
+    ("away.gltf", text(AWAY), "not inside its own folder"),
     ("short.pcd", raw((PCD.format(10**9, "binary") + LINE).encode()), "declares 1000000000 points"),
-    ("packed.pcd", text(PCD.format(2, "binary_compressed")), "give ascii or binary"),
+    ("packed.pcd", text(PCD.format(2, "binary_compressed")), "declares 2 points but has 0"),
     # pictures and touch
     ("huge.png", "huge", "1600000000 pixels"),
     ("tactile:huge.png", "huge", "1600000000 pixels"),

@@ -211,3 +211,17 @@ def test_a_shipped_lens_is_a_folder_in_the_package(monkeypatch, folder):
     row = catalog.LensRow("pocket-x", "point_cloud", "pocket", str(folder), "model.safetensors", "Apache-2.0")
     monkeypatch.setattr(loading.catalog, "LENSES", (row,))
     assert load_lens("pocket-x").source == folder
+
+
+def test_a_revision_reaches_the_hub(monkeypatch):
+    asked = []
+
+    def fetch(repository, file, *, revision=None):
+        asked.append((repository, file, revision))
+        raise CheckpointError("not today")
+
+    monkeypatch.setattr("lens_plugins.lens.loading.fetch", fetch)
+    for source in ("owner/name", "owner/name/lens.pt"):
+        with pytest.raises(CheckpointError, match="not today"):
+            load_lens(source, revision="v2")
+    assert [revision for *_, revision in asked] == ["v2", "v2"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lens_plugins.errors import ConfigError, DoesNotFit
-from lens_plugins.splice.fusion import PLACES, arrange, check_place, join_tokens
+from lens_plugins.splice.fusion import PLACES, Frame, arrange, check_place, join_tokens
 
 CLASS = torch.tensor([[[100.0]]])
 POSITIONS = torch.tensor([[[1.0], [2.0], [3.0]]])  # class row, then two patches
@@ -37,29 +37,29 @@ def test_an_unknown_place_is_refused_with_a_suggestion():
         check_place("qformr")
 
 
-def test_before_the_vit_one_pass_holds_every_input():
-    assert arrange([1, 1], "vit") == [(((0, 0), (1, 0)),)]
+def test_before_the_vit_one_sequence_holds_every_input():
+    assert arrange(["a", "b"], "vit") == [Frame((("a", "b"),))]
 
 
-def test_before_the_qformer_one_unit_holds_a_pass_of_each_input():
-    assert arrange([1, 1], "qformer") == [(((0, 0),), ((1, 0),))]
+def test_before_the_qformer_one_frame_holds_a_sequence_of_each_input():
+    assert arrange(["a", "b"], "qformer") == [Frame((("a",), ("b",)))]
 
 
-def test_before_the_language_model_every_input_is_a_unit():
-    assert arrange([1, 2], "llm") == [(((0, 0),),), (((1, 0),),), (((1, 1),),)]
+def test_before_the_language_model_every_clip_is_a_frame():
+    assert arrange(["a", "bc"], "llm") == [Frame((("a",),)), Frame((("b",),)), Frame((("c",),))]
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_clips_of_one_recording_are_units_in_time(place):
-    assert arrange([3], place) == [(((0, 0),),), (((0, 1),),), (((0, 2),),)]
+def test_clips_of_one_recording_are_frames_in_time(place):
+    assert arrange(["abc"], place) == [Frame((("a",),)), Frame((("b",),)), Frame((("c",),))]
 
 
 def test_what_has_no_clips_takes_part_at_every_time():
-    assert arrange([1, 2], "vit") == [(((0, 0), (1, 0)),), (((0, 0), (1, 1)),)]
-    assert arrange([2, 2], "qformer") == [(((0, 0),), ((1, 0),)), (((0, 1),), ((1, 1),))]
+    assert arrange(["a", "bc"], "vit") == [Frame((("a", "b"),)), Frame((("a", "c"),))]
+    assert arrange(["ab", "cd"], "qformer") == [Frame((("a",), ("c",))), Frame((("b",), ("d",)))]
 
 
 def test_unequal_numbers_of_clips_meet_only_in_the_language_model():
     with pytest.raises(DoesNotFit, match=r"2 and 3 clips cannot be fused before the ViT"):
-        arrange([3, 2], "vit")
-    assert len(arrange([3, 2], "llm")) == 5
+        arrange(["abc", "de"], "vit")
+    assert len(arrange(["abc", "de"], "llm")) == 5

@@ -32,10 +32,10 @@ HEAD = """# Attribution
 
 The weights in this folder were trained on the works below. Models were turned, rendered from many sides under varied
 light and sampled as point clouds; pictures were cropped, resized, freed of their paper and laid over backgrounds.
-The works themselves are not part of this package, but that `heldout/` holds small renderings and point clouds of 125
-models that no training saw, depth maps of the same, short held-out parts of recordings and a picture of each thing that
-they are of, under the licences of the originals, which its index files name; so does `samples/`. EEG and tactile frames
-are simulated. Stamps, and the recordings that come with them, are under the GPL.
+The works themselves are not part of the package. In the repository alone, `heldout/` holds small renderings and point
+clouds of 125 models that no training saw, depth maps of the same, short held-out parts of recordings and a picture of
+each thing that they are of, under the licences of the originals, which its index files name; so does `samples/`. EEG
+and tactile frames are simulated. Stamps, and the recordings that come with them, are under the GPL.
 The convolutions of `lens-audio` began as those of [aiSFX](https://github.com/alisonbma/aisfx) (Alison Bernice Ma and
 Alexander Lerch, 2022; [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/)) and were changed: norms folded into
 them, another spectrogram in front, trained further.

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ...errors import CheckpointError, ConfigError
+from ...files.tensors import read_state
 from ...splice import FrozenViT
 from ..layouts.seed import SEED
-from ..source import read_state
 from .config import SeedConfig
 from .tokenizer import SeedTokenizer
 

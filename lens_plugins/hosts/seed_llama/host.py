@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from ...errors import CheckpointError, ConfigError, DoesNotFit
-from ...inputs import ModalityInput
 from ...inputs.image import ImageSettings
 from ..base import Host, LoadOptions
 from ..loading import load_tokenizer
@@ -104,6 +103,7 @@ class SeedLlamaHost(Host):
     model: SeedLlama
     default_prompt: str = DESCRIBE
     default_place: ClassVar[str] = "llm"
+    default_clips: ClassVar[int | None] = 1  # each clip would be another picture
 
     def __init__(
         self,
@@ -287,10 +287,6 @@ class SeedLlamaHost(Host):
         from .chat import SeedChat
 
         return SeedChat(self)
-
-    def read(self, source: Source, *, clips: int | None = None) -> ModalityInput:
-        """See `Host.read`; one clip of a recording unless `clips` says otherwise."""
-        return super().read(source, clips=1 if clips is None else clips)
 
     def answer(self, seen: Sequence[Seen], prompts: Sequence[str], **generation: Any) -> list[Reply]:
         """Answer a batch: all inputs become codes together, all pictures are drawn together."""

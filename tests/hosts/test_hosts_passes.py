@@ -7,7 +7,6 @@ import torch
 from PIL import Image
 
 from lens_plugins import ModalityInput, Request
-from lens_plugins.hosts.evidence import Encoder
 from lens_plugins.testing.small import small_input, small_lens
 
 
@@ -69,16 +68,16 @@ def test_clouds_of_unequal_sizes_share_the_vit(host, passes):
 
 def test_clips_are_units_in_time_order(host):
     recording = small_input("audio", clips=3)
-    (seen,) = Encoder(host).see([Request(recording)])
+    (seen,) = host.look_batch([Request(recording)])
     assert [tuple(unit.shape) for unit in seen.features] == [(5, 32)] * 3
-    alone = Encoder(host).see([Request(ModalityInput("audio", clip, None)) for clip in recording.tensor])
+    alone = host.look_batch([Request(ModalityInput("audio", clip, None)) for clip in recording.tensor])
     for unit, one in zip(seen.features, alone):
         torch.testing.assert_close(unit, one.features[0])
 
 
 def test_units_of_each_place(host):
     inputs = [small_input("image"), small_input("image", seed=5)]
-    seen = Encoder(host).see([Request(inputs, fuse=place) for place in ("vit", "qformer", "llm")])
+    seen = host.look_batch([Request(inputs, fuse=place) for place in ("vit", "qformer", "llm")])
     assert [[len(unit) for unit in one.features] for one in seen] == [[9], [10], [5, 5]]
     assert not torch.equal(*seen[2].features)
 
