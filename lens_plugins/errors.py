@@ -10,6 +10,7 @@ __all__ = [
     "DoesNotFit",
     "MissingDependency",
     "Unsupported",
+    "Interrupted",
     "InternalError",
 ]
 
@@ -47,6 +48,12 @@ class MissingDependency(LensPluginsError):
 
 class Unsupported(LensPluginsError):
     """Something that this host, lens or modality cannot do."""
+
+
+class Interrupted(LensPluginsError):
+    """Work that a signal ended; the sentence says what of it is kept, and where."""
+
+    exit_code = 130  # as a shell gives it for Ctrl-C
 
 
 class InternalError(LensPluginsError):

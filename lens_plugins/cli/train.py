@@ -30,6 +30,13 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Pairs a step, over all devices together.")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the lens or unfinished run in the output folder.")
+    ] = False,
+    log_with: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRACKER", help="tensorboard, wandb or another that accelerate knows; repeatable."),
+    ] = None,
     max_minutes: Annotated[float | None, typer.Option(help="Save and stop after this long.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
     text_tower: Annotated[str | None, typer.Option(help="Folder of a sentence encoder; texts are used then.")] = None,
@@ -44,14 +51,16 @@ def train(
 
     Each line of MANIFEST is {"modality", "path", "image" and/or "text", "split": "train" or "val", "id"}; paths are
     relative to it, and image and text may be lists. The lens is saved in OUTPUT, with metrics.jsonl beside it.
+    Ctrl-C saves the state and ends with exit code 130; --resume goes on from there, also with more --steps.
 
     \b
     Example:
       lens-plugins train pairs.jsonl --modality point_cloud --output my-lens --steps 2000 --plot curves.png
       lens-plugins caption chair.ply --lens point_cloud=my-lens
     """
-    from ..train import TrainConfig, lens_config_for, load_text_tower, load_vit, plot_metrics, train_lens
+    from ..train import RunFolder, TrainConfig, lens_config_for, load_text_tower, load_vit, plot_metrics, train_lens
 
+    RunFolder(output).check(resume=resume, overwrite=overwrite)  # before a host is loaded
     run, parts = _settings(config)
     named = {
         "steps": steps,
@@ -77,6 +86,8 @@ def train(
         image_settings=image_settings,
         cache=cache,
         resume=resume,
+        overwrite=overwrite,
+        log_with=log_with,
         progress=True,
     )
     measured = {name: round(value, 4) for name, value in result.metrics.items()}

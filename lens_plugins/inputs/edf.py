@@ -24,6 +24,7 @@ __all__ = ["read_edf"]
 
 _MAX_BYTES = 8 * MAX_FILE_BYTES  # hours of 128 channels; only their beginning is read
 _WIDTHS = {"label": 16, "sensor": 80, "unit": 8, "low": 8, "high": 8, "least": 8, "most": 8, "filter": 80, "samples": 8}
+_RANGES = ("low", "high", "least", "most")  # physical, physical, digital, digital
 _BLOCK = 2**24  # bytes read at a time
 _SLACK = 0.002  # seconds that the time of a record may be off: programs round it
 
@@ -72,7 +73,7 @@ def read_edf(path: Path, choose: Choose, seconds: float) -> Signals:
         records = min(header.records, max(1, round(seconds / header.seconds)))
         values = records * sum(header.samples[number] for number in chosen)
         if values > MAX_VALUES:
-            raise InputError(f"{path} has {values} values in {seconds:g} s; at most {MAX_VALUES} are read.")
+            raise InputError(f"{path} has {values} values in {records} records; at most {MAX_VALUES} are read.")
         rows, times = _read_records(file, header, chosen, records)
         whole = _before_gap(times, header) if header.broken else records
         if whole < records:
@@ -86,7 +87,7 @@ def _read_header(file: BinaryIO, path: Path) -> _Header:
     count = int(fixed[252:256])
     fields = {name: _strings(file.read(width * count), width) for name, width in _WIDTHS.items()}
     kind, seconds, samples = fixed[192:236], _number(fixed[244:252]), [int(text) for text in fields["samples"]]
-    start, width = 256 * (count + 1), 3 if path.suffix.lower() == ".bdf" else 2
+    start, width = 256 * (count + 1), 3 if fixed[:1] == b"\xff" else 2  # b"\xffBIOSEMI", whatever the name says
     record = sum(samples) * width
     if min(samples, default=-1) < 0 or record == 0 or not seconds > 0:
         raise InputError(
@@ -96,7 +97,7 @@ def _read_header(file: BinaryIO, path: Path) -> _Header:
     declared = int(fixed[236:244])
     if declared > held or held == 0:
         raise InputError(f"{path} declares {declared} records of {seconds:g} s but holds {held}; it is truncated.")
-    low, high, least, most = ([_number(text) for text in fields[name]] for name in ("low", "high", "least", "most"))
+    low, high, least, most = ([_number(text or "0") for text in fields[name]] for name in _RANGES)
     # a channel without a range, such as an annotation's, keeps its digital values, as other readers have it
     gains = [(b - a) / (d - c) if b != a and d != c else 1.0 for a, b, c, d in zip(low, high, least, most)]
     offsets = [a - gain * c for a, gain, c in zip(low, gains, least)]
@@ -117,10 +118,11 @@ def _read_records(
     file: BinaryIO, header: _Header, chosen: Sequence[int], records: int
 ) -> tuple[np.ndarray | list[np.ndarray], list[float | None]]:  # rows; when each record begins, in seconds
     places, counts = header.places, [header.samples[number] for number in chosen]
-    alike = len(set(counts)) == 1
-    rows = (
-        [np.empty(records * count) for count in counts] if not alike else np.empty((len(counts), records * counts[0]))
-    )
+    rows: np.ndarray | list[np.ndarray]
+    if len(set(counts)) == 1:
+        rows = np.empty((len(counts), records * counts[0]))
+    else:
+        rows = [np.empty(records * count) for count in counts]
     clock = next((number for number, label in enumerate(header.labels) if label.endswith(" Annotations")), None)
     times: list[float | None] = []
     file.seek(header.start)

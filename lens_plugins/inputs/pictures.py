@@ -64,13 +64,13 @@ def _open_file(path: Path, name: str) -> Image.Image:
         raise InputError(f"{name} is not a picture; give one of {', '.join(_FORMATS)}.") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{name} is too large a picture ({error}); at most {MAX_PIXELS} pixels are read.") from error
-    _check_pixels(image, _MAX_PHOTO if image.format == "JPEG" else MAX_PIXELS, name)
-    size = image.width * image.height
-    if size > max(_ROOM_PIXELS, _PIXELS_A_BYTE * len(content)):
+    size, most = image.width * image.height, _MAX_PHOTO if image.format == "JPEG" else MAX_PIXELS
+    if max(_ROOM_PIXELS, _PIXELS_A_BYTE * len(content)) < size <= _MAX_PHOTO:
         raise InputError(
             f"{name} declares {image.width} × {image.height} pixels in {len(content)} bytes; a picture has fewer than "
             f"{_PIXELS_A_BYTE} for each byte: it is damaged, empty or made to fill the memory."
         )
+    _check_pixels(image, most, name)
     if size > MAX_PIXELS:
         scale = next((scale for scale in (2, 4) if size <= MAX_PIXELS * scale**2), 8)
         image.draft(None, (image.width // scale, image.height // scale))

@@ -43,11 +43,11 @@ def load_state(path: Path, config: TrainConfig, data: str) -> RunState:
     """Read a state that this run may go on from.
 
     Raises:
-        CheckpointError: no such file, a damaged one, or one from a newer version.
-        ConfigError: it was written under another configuration, other pairs or another ViT.
+        CheckpointError: no such file, a damaged one (every byte is compared with the checksums in it), or one from a
+            newer version.
+        ConfigError: it was written under another configuration, other pairs or another ViT, or after more steps than
+            are asked for.
     """
-    if not path.is_file():
-        raise CheckpointError(f"There is no {path} to resume from; start the run without resume.")
     try:
         raw = dict(read_pt_value(path, mapped=False, verify=True))
         version = raw.pop("format")
@@ -64,6 +64,8 @@ def load_state(path: Path, config: TrainConfig, data: str) -> RunState:
     if different := before.changed(config):
         shown = ", ".join(f"{name} {getattr(before, name)} (now {getattr(config, name)})" for name in different)
         raise ConfigError(f"{path} was written with {shown}; resume with the same values, or start in another folder.")
+    if state.step > config.steps:
+        raise ConfigError(f"{path} is the state after {state.step} steps, more than the {config.steps} asked for.")
     if state.data != data:
         raise ConfigError(f"{path} was written for other pairs, another ViT or another lens; start in another folder.")
     return state

@@ -26,7 +26,7 @@ _NOT_NEGATIVE = (
     "regression_weight",
     "embedding_share",
 )
-_OF_THE_RUN = ("max_minutes", "log_every", "checkpoint_every", "num_workers", "memory_gb")
+_OF_THE_RUN = ("steps", "max_minutes", "log_every", "checkpoint_every", "num_workers", "memory_gb")
 
 
 @dataclass(frozen=True)
@@ -102,5 +102,5 @@ class TrainConfig(FrozenConfig):
         return self.steps // 10 if self.warmup_steps is None else self.warmup_steps
 
     def changed(self, other: TrainConfig) -> list[str]:
-        """Names of the fields that make `other` another training than this one (limits and cadence don't)."""
+        """Names of the fields that make `other` another training than this one (length, limits and cadence don't)."""
         return [k for k, v in self.to_dict().items() if k not in _OF_THE_RUN and v != getattr(other, k)]

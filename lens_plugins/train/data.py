@@ -15,6 +15,7 @@ from ..inputs import read
 from ..inputs.settings import InputSettings
 from .augment import Augmentation, Draws
 from .config import TrainConfig
+from .interrupts import ignore_interrupts
 from .loss import Batch
 from .manifest import Pair
 
@@ -197,5 +198,10 @@ class Schedule(Sampler[tuple[int, list[int]]]):
 def loader(batches: PairBatches, schedule: Schedule, workers: int) -> DataLoader[Batch]:
     """Batches in the order of the schedule; the global random state is left alone."""
     return DataLoader(
-        batches, sampler=schedule, batch_size=None, num_workers=workers, generator=torch.Generator().manual_seed(0)
+        batches,
+        sampler=schedule,
+        batch_size=None,
+        num_workers=workers,
+        generator=torch.Generator().manual_seed(0),
+        worker_init_fn=ignore_interrupts,
     )

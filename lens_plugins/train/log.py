@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .._optional import require
-from ..errors import InputError
+from ..errors import CheckpointError, InputError
+from ..files.opening import open_regular
 from ..files.writing import replacing
 
 __all__ = ["Bar", "Bars", "MetricsLog", "plot_metrics", "progress_bars", "read_metrics"]
@@ -31,18 +32,28 @@ class MetricsLog:
         if path is None:
             return
         kept = [row for row in read_metrics(path) if row["step"] <= start] if path.exists() and start else []
-        with replacing(path) as temporary:
+        with replacing(path, error=CheckpointError) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append one measurement; it has a `step`."""
-        if self._path is not None:
+        """Append one measurement; it has a `step`.
+
+        Raises:
+            CheckpointError: the disk refuses.
+        """
+        if self._path is None:
+            return
+        try:
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise CheckpointError(f"{self._path} cannot be written: {error.strerror or error}.") from error
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """The rows of a `metrics.jsonl`, or of the one in a run's folder.
+
+    A last line without its end, which a killed process or a full disk leaves behind, is dropped.
 
     Raises:
         InputError: no such file, or a line that is not a measurement.
@@ -50,9 +61,13 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     path = Path(path)
     path = path / "metrics.jsonl" if path.is_dir() else path
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
+        with open_regular(path, empty=True) as file:
+            whole, _, torn = file.read().rpartition(b"\n")
+        rows = [json.loads(line) for line in whole.split(b"\n") if line.strip()]
+    except (InputError, OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a log of measurements: {error}.") from error
+    with suppress(ValueError):  # the last line may be whole all the same
+        rows += [json.loads(torn)] if torn.strip() else []
     if not all(isinstance(row, dict) and "step" in row for row in rows):
         raise InputError(f"{path} has a line without a step; it is not the metrics.jsonl of a training run.")
     return rows

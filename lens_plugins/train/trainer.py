@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from torch.utils.data import DataLoader
 
 from .. import __version__
 from .._config import trait
-from ..errors import ConfigError, DoesNotFit, InternalError
-from ..files.writing import replacing
+from ..errors import CheckpointError, ConfigError, DoesNotFit, InternalError, Interrupted
+from ..files.jsons import write_json
 from ..inputs.image import ImageSettings
 from ..inputs.settings import InputSettings
 from ..lens.config import LensConfig
@@ -34,12 +33,15 @@ from .checkpoint import RunState, load_state, save_state
 from .config import TrainConfig
 from .data import PairBatches, Schedule, loader
 from .evaluate import lens_cls, lens_features, retrieval
+from .folder import RunFolder
+from .interrupts import Interrupts
 from .log import Bars, MetricsLog, progress_bars
 from .loss import AlignmentLoss, Batch
 from .optimizers import check_optimizer, lr_at, optimizers_for
 from .prepare import Prepared, prepare
 from .recipe import lens_config_for, trainable_lens
 from .towers import TextTower, frozen, load_text_head, load_vit, save_text_head
+from .trackers import Tracker, start_trackers, with_trackers
 
 __all__ = ["TrainResult", "train_lens"]
 
@@ -76,6 +78,8 @@ def train_lens(
     augmentation: Augmentation | None = None,
     cache: str | Path | None = None,
     resume: bool = False,
+    overwrite: bool = False,
+    log_with: str | Tracker | Sequence[str | Tracker] | None = None,
     progress: bool = False,
     on_step: StepHook | None = None,
 ) -> TrainResult:
@@ -88,6 +92,7 @@ def train_lens(
 
     The folder `output` then holds the lens (`config.json`, `model.safetensors`: what `load_lens` reads), `train.json`
     (what was asked), `metrics.jsonl`, `checkpoint.pt` (for `resume`), `anchors/` and perhaps `text_head.safetensors`.
+    One training at a time writes there. SIGINT and SIGTERM end a run after the step at hand, its state saved.
 
     Args:
         manifest: JSON lines, see `manifest.read_manifest`; lines of other modalities are left out.
@@ -104,26 +109,39 @@ def train_lens(
         augmentation: of training batches in place of the modality's own.
         cache: folder of picture anchors, worth sharing between runs; None: `output/anchors`.
         resume: go on from `output/checkpoint.pt`; on a CPU the weights are bit for bit those of a run in one piece.
+            With more steps than before, the learning rate follows the longer schedule from there.
+        overwrite: replace the lens or the unfinished run that `output` holds; it is removed before the first step.
+        log_with: where measurements go besides `metrics.jsonl`: "tensorboard" (into `output/logs`), "wandb", another
+            tracker that accelerate knows, or one of its `GeneralTracker` objects; a list of them.
         progress: show bars on stderr.
         on_step: called after each step with its number and what was logged of it (often nothing).
 
     Raises:
         InputError: bad lines or files of the manifest, all named at once, before anything is trained.
-        ConfigError: values that don't go together, or a checkpoint of another run.
+        ConfigError: values that don't go together, a checkpoint of another run, a folder that holds a lens already or
+            that another training writes into.
+        CheckpointError: a damaged checkpoint, or none to resume; a disk that is full.
         DoesNotFit: lens, text head or text tower don't fit the ViT.
+        Interrupted: SIGINT or SIGTERM; says where the state is.
     """
     began = time.monotonic()
     config = config or TrainConfig()
     check_optimizer(config.optimizer)
-    output = Path(output)
+    folder = RunFolder(output)
+    folder.check(resume=resume, overwrite=overwrite)
     vit, image_settings = _resolve_vit(vit, image_settings)
     if isinstance(lens, str):
         lens = lens_config_for(lens, vit)
     lens, new = trainable_lens(lens, vit, config.seed)
-    accelerator = Accelerator(mixed_precision="no", device_placement=False)
+    accelerator = with_trackers(log_with, folder.path)
     if accelerator.num_processes > 1:
         vit.module.to(accelerator.device)
-    with frozen(vit.module), progress_bars(progress and accelerator.is_main_process) as bars:
+    with (
+        Interrupts() as interrupts,
+        folder.locked() if accelerator.is_main_process else nullcontext(),
+        frozen(vit.module),
+        progress_bars(progress and accelerator.is_main_process) as bars,
+    ):
         with accelerator.main_process_first():
             prepared = prepare(
                 manifest,
@@ -132,17 +150,24 @@ def train_lens(
                 image_settings=image_settings,
                 lens=lens,
                 config=config,
-                cache=Path(cache) if cache else output / "anchors",
+                cache=Path(cache) if cache else folder.anchors,
                 text_tower=text_tower,
                 bars=bars,
             )
         head = _text_head(text_head, vit, prepared)
-        run = _Run(accelerator, vit, lens, head, prepared, config, output, augmentation, began)
+        run = _Run(accelerator, vit, lens, head, prepared, config, folder, augmentation, began)
         if resume:
             run.restore()
         elif new:
             run.fit_norms()
-        result = run.run(bars, on_step)
+        if accelerator.is_main_process and not resume:
+            folder.clear()
+        start_trackers(accelerator, config)
+        try:
+            result = run.run(bars, on_step, interrupts)
+        finally:
+            for tracker in accelerator.trackers:
+                tracker.finish()
     if digest(vit.module) != prepared.vit_digest:
         raise InternalError(f"{vit.name} changed during the training; a frozen ViT must not.")
     return result
@@ -176,12 +201,12 @@ class _Run:
         text_head: nn.Linear | None,
         prepared: Prepared,
         config: TrainConfig,
-        output: Path,
+        folder: RunFolder,
         augmentation: Augmentation | None,
         began: float,
     ) -> None:
         self.accelerator, self.vit, self.lens = accelerator, vit, lens
-        self.prepared, self.config, self.output = prepared, config, output
+        self.prepared, self.config, self.folder = prepared, config, folder
         self.device = vit.device if accelerator.num_processes == 1 else accelerator.device
         self.batch_size = _batch_size(config.batch_size, len(prepared.train), accelerator.num_processes)
         self.peak = config.lr or trait(lens.embedding, "learning_rate", Embedding)
@@ -198,10 +223,6 @@ class _Run:
         self._validated = -1  # step of the last measurement
         self._began, self._started = began, time.monotonic()
 
-    @property
-    def state_path(self) -> Path:
-        return self.output / "checkpoint.pt"
-
     def fit_norms(self) -> None:
         """Statistics of a new lens, from the inputs of a first batch."""
         count = min(FIT_INPUTS, len(self.prepared.train))
@@ -210,7 +231,7 @@ class _Run:
 
     def restore(self) -> None:
         """Take up where the checkpoint was written."""
-        state = load_state(self.state_path, self.config, self.prepared.data_digest)
+        state = load_state(self.folder.checkpoint, self.config, self.prepared.data_digest)
         self.alignment.load_state_dict(state.model)
         for optimizer, kept in zip(self.optimizers, state.optimizers):
             optimizer.load_state_dict(kept)
@@ -226,7 +247,7 @@ class _Run:
             return
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         save_state(
-            self.state_path,
+            self.folder.checkpoint,
             RunState(
                 step=self.step,
                 seconds=self._spent(),
@@ -241,21 +262,24 @@ class _Run:
             ),
         )
 
-    def run(self, bars: Bars, on_step: StepHook | None) -> TrainResult:
-        """All steps that are left, or as many as the time allows; then the lens is measured and saved."""
-        metrics_file = MetricsLog(
-            self.output / "metrics.jsonl" if self.accelerator.is_main_process else None, self.step
-        )
+    def run(self, bars: Bars, on_step: StepHook | None, interrupts: Interrupts) -> TrainResult:
+        """All steps that are left, or as many as the time allows; then the lens is measured and saved.
+
+        Raises:
+            Interrupted: by a signal; the state is saved.
+        """
+        metrics_file = MetricsLog(self.folder.metrics if self.accelerator.is_main_process else None, self.step)
         bar = bars.add("training", self.config.steps, self.step)
         self._started = time.monotonic()
         last: dict[str, float] = {}
         stopped = "steps"
         self._write_request()
+        interrupts.begin_steps()
         for batch in self._loader():
             parts = self._one_step(batch.to(self.device))
             row = self._row(parts)
             if row:
-                metrics_file.write({"step": self.step, **row})
+                self._log(metrics_file, row)
                 last |= row
                 bar.note(f"loss {last['loss']:.3f}" if "loss" in last else "")
             bar.advance()
@@ -263,10 +287,21 @@ class _Run:
                 self.save_state()
             if on_step:
                 on_step(self.step, row)
-            if self._time_is_up() and self.step < self.config.steps:
-                stopped = "minutes"
+            reason = self._reason_to_stop(interrupts)
+            if reason and self.step < self.config.steps:
+                stopped = reason
                 break
+        if stopped == "interrupted":
+            self.save_state()
+            raise Interrupted(
+                f"Stopped by {interrupts.asked or 'a signal'} after step {self.step} of {self.config.steps}. The state "
+                f"is in {self.folder.checkpoint}; go on with --resume (in Python resume=True)."
+            )
         return self._finish(stopped, last, metrics_file)
+
+    def _log(self, metrics_file: MetricsLog, row: dict[str, float]) -> None:
+        metrics_file.write({"step": self.step, **row})
+        self.accelerator.log(row, step=self.step)
 
     def _loader(self) -> DataLoader[Batch]:
         schedule = Schedule(
@@ -334,14 +369,14 @@ class _Run:
         if self.ema or self._validated != self.step:
             measured = self._validate(lens)
             if measured:
-                metrics_file.write({"step": self.step, **measured})
+                self._log(metrics_file, measured)
         if self.accelerator.is_main_process:
-            lens.save_pretrained(self.output)
+            lens.save_pretrained(self.folder.path)
             head = self.alignment.loss.text_head
             if head is not None and head.weight.requires_grad:
-                save_text_head(head, self.output / "text_head.safetensors")
+                save_text_head(head, self.folder.text_head)
         self.accelerator.wait_for_everyone()
-        return TrainResult(lens, self.output, self.step, stopped, last | measured, seconds)
+        return TrainResult(lens, self.folder.path, self.step, stopped, last | measured, seconds)
 
     def _final_lens(self) -> Lens:
         """The trained lens, or a copy with the running mean of its weights."""
@@ -361,21 +396,19 @@ class _Run:
                 "val_pairs": len(self.prepared.val),
                 "config": self.config.to_dict(),
             }
-            with replacing(self.output / "train.json") as temporary:
-                temporary.write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
+            write_json(self.folder.request, raw, error=CheckpointError)
 
     def _spent(self) -> float:
         return self.seconds + time.monotonic() - self._started
 
-    def _time_is_up(self) -> bool:
-        """Asked of the first process, so that all stop at one step."""
-        if self.config.max_minutes is None:
-            return False
-        late = time.monotonic() - self._began > self.config.max_minutes * 60
-        if self.accelerator.num_processes == 1:
-            return late
-        flag = torch.tensor([float(late)], device=self.device)
-        return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
+    def _reason_to_stop(self, interrupts: Interrupts) -> str:
+        """ "interrupted", "minutes" or ""; the same in all processes, so that all stop at one step."""
+        minutes = self.config.max_minutes
+        late = minutes is not None and time.monotonic() - self._began > minutes * 60
+        flags = torch.tensor([float(interrupts.asked is not None), float(late)])
+        if self.accelerator.num_processes > 1:
+            flags = self.accelerator.reduce(flags.to(self.device), reduction="sum")
+        return "interrupted" if flags[0] else "minutes" if flags[1] else ""
 
 
 def _resolve_vit(vit: Any, settings: ImageSettings | None) -> tuple[FrozenViT, ImageSettings]:

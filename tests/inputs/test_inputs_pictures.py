@@ -38,7 +38,7 @@ def test_declared_size_is_refused_before_decoding(tmp_path, huge_png, monkeypatc
 
 
 def test_few_bytes_of_many_pixels_are_refused():
-    with pytest.raises(InputError, match=r"16383 × 5461, 89467563 pixels; give between 1 and 33554432: scale it"):
+    with pytest.raises(InputError, match=r"declares 16383 × 5461 pixels in 34 bytes"):
         open_picture(CASES / "hm-webp-89Mpx-34B.webp", "it")
 
 

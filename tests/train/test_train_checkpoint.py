@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 
-from lens_plugins.errors import CheckpointError
+from lens_plugins.errors import CheckpointError, ConfigError
 from lens_plugins.files.writing import replacing
 from lens_plugins.train import TrainConfig
 from lens_plugins.train.checkpoint import RunState, load_state, save_state
@@ -61,6 +62,31 @@ def test_flipped_bits_are_refused(tmp_path):
     path.write_bytes(whole)
     with pytest.raises(CheckpointError, match=r"not the state of a training run \(.*c\.pt cannot be read"):
         load_state(path, TrainConfig(), "d")
+
+
+def test_whatever_bit_flips_nothing_else_is_loaded(tmp_path):
+    path = tmp_path / "c.pt"
+    save_state(path, state())
+    whole, right, refused = path.read_bytes(), repr(load_state(path, TrainConfig(), "d")), 0
+    random = np.random.default_rng(0)
+    for place in random.choice(len(whole), 300, replace=False):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(flipped)
+        try:
+            loaded = repr(load_state(path, TrainConfig(), "d"))
+        except CheckpointError as error:
+            refused += str(path) in str(error)
+        else:
+            assert loaded == right
+    assert refused > 200  # the rest is padding
+
+
+def test_a_state_of_more_steps_than_asked_for(tmp_path):
+    save_state(tmp_path / "c.pt", state())
+    assert load_state(tmp_path / "c.pt", TrainConfig(steps=3), "d").step == 3
+    with pytest.raises(ConfigError, match="the state after 3 steps, more than the 2 asked for"):
+        load_state(tmp_path / "c.pt", TrainConfig(steps=2), "d")
 
 
 def test_a_state_of_other_values_is_refused(tmp_path):

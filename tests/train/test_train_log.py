@@ -7,7 +7,7 @@ import json
 import pytest
 from PIL import Image
 
-from lens_plugins.errors import InputError, MissingDependency
+from lens_plugins.errors import CheckpointError, InputError, MissingDependency
 from lens_plugins.train import log as log_module
 from lens_plugins.train import plot_metrics
 from lens_plugins.train.log import MetricsLog, progress_bars, read_metrics
@@ -36,6 +36,36 @@ def test_a_new_run_starts_a_new_log_and_a_resumed_one_goes_on(metrics):
     assert read_metrics(metrics) == [*ROWS[:2], {"step": 3, "loss": 9.0}]
     MetricsLog(metrics / "metrics.jsonl")
     assert read_metrics(metrics) == []
+
+
+@pytest.mark.parametrize("torn", ['{"step": 4, "lo', '{"step": 4, "text": "\\', "\x00" * 9, "{"])
+def test_a_torn_last_line_is_dropped(metrics, torn):
+    file = metrics / "metrics.jsonl"
+    file.write_text(file.read_text() + torn)
+    assert read_metrics(metrics) == ROWS
+    MetricsLog(file, start=3).write({"step": 4, "loss": 0.5})
+    assert read_metrics(metrics) == [*ROWS, {"step": 4, "loss": 0.5}]
+
+
+def test_a_last_line_without_its_end_counts_where_it_is_whole(metrics):
+    file = metrics / "metrics.jsonl"
+    file.write_text(file.read_text().rstrip("\n"))
+    assert read_metrics(metrics) == ROWS
+
+
+def test_a_broken_line_before_the_last_is_not_passed_over(metrics):
+    file = metrics / "metrics.jsonl"
+    file.write_text("{\n" + file.read_text())
+    with pytest.raises(InputError, match="cannot be read as a log"):
+        read_metrics(metrics)
+
+
+def test_a_full_disk_is_one_sentence(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl cannot be written: No space left on device"):
+        log.write({"step": 1})
 
 
 def test_a_silent_process_writes_nothing():

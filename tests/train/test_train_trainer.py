@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lens_plugins.errors import CheckpointError, ConfigError, DoesNotFit, InputError
+from lens_plugins.errors import CheckpointError, ConfigError, DoesNotFit, InputError, Unsupported
 from lens_plugins.lens.lens import Lens
 from lens_plugins.splice.frozen import digest, digests
 from lens_plugins.train import TrainConfig, lens_config_for, train_lens
@@ -156,6 +156,62 @@ def test_time_is_a_limit_and_the_rest_can_follow(world, vit, lens_config, tmp_pa
     Lens.from_pretrained(tmp_path)
     rest = train_lens(world, vit=vit, lens=lens_config, output=tmp_path, config=quick(steps=6), resume=True)
     assert (rest.stopped, rest.steps) == ("steps", 6)
+
+
+def test_more_steps_on_resume(world, vit, lens_config, tmp_path):
+    train_lens(world, vit=vit, lens=lens_config, output=tmp_path, config=quick(steps=4))
+    seen = []
+    more = train_lens(
+        world, vit=vit, lens=lens_config, output=tmp_path, config=quick(steps=9), resume=True,
+        on_step=lambda step, row: seen.append(step),
+    )  # fmt: skip
+    assert (seen, more.steps, more.stopped) == ([5, 6, 7, 8, 9], 9, "steps")
+    with pytest.raises(ConfigError, match="after 9 steps, more than the 5 asked for"):
+        train_lens(world, vit=vit, lens=lens_config, output=tmp_path, config=quick(steps=5), resume=True)
+
+
+def test_a_finished_lens_is_replaced_only_on_purpose(world, vit, lens_config, tmp_path):
+    def run(**more):
+        return train_lens(world, vit=vit, lens=lens_config, output=tmp_path, config=quick(steps=2, seed=1), **more)
+
+    first = digests(run().lens)
+    with pytest.raises(ConfigError, match="already holds a lens"):
+        run()
+    assert digests(Lens.from_pretrained(tmp_path)) == first
+    assert digests(run(overwrite=True).lens) == first
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps[0] == 1
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_keeps_the_last_state(world, vit, lens_config, tmp_path):
+    """A limit on the size of files stands for the disk: the checkpoint fits no longer after some steps."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(step, row):
+        if step == 5:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+
+    try:
+        with pytest.raises(CheckpointError, match=r"checkpoint\.pt cannot be written: .*Nothing was changed") as caught:
+            train_lens(
+                world, vit=vit, lens=lens_config, output=tmp_path, config=quick(steps=20, log_every=20), on_step=fill
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.exit_code == 2
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    done = train_lens(
+        world, vit=vit, lens=lens_config, output=tmp_path, config=quick(steps=6, log_every=20), resume=True
+    )  # fmt: skip
+    assert done.steps == 6
+
+
+def test_muon_before_torch_has_it(world, vit, lens_config, tmp_path, monkeypatch):
+    monkeypatch.delattr("torch.optim.Muon")
+    with pytest.raises(Unsupported, match=r"'muon' needs torch 2\.9 or newer; this is torch \d"):
+        train_lens(world, vit=vit, lens=lens_config, output=tmp_path, config=quick(steps=2, optimizer="muon"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lens_goes_on_from_its_weights(trained, world, vit, tmp_path):
