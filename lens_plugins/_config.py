@@ -44,6 +44,7 @@ class FrozenConfig:
                 f"{cls.__name__} has no field {name!r}"
                 + (f"; did you mean {near[0]!r}?" if near else f". It has: {', '.join(sorted(known))}.")
             )
+        # JSON has lists alone; the fields of a frozen class are tuples.
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
         for name, value in values.items():
             cls._check_kind(known[name], value)
@@ -75,6 +76,7 @@ class FrozenConfig:
         if kind not in _KINDS or (value is None and rest == "None"):
             return
         types, noun = _KINDS[kind]
+        # In Python True is a whole number, too.
         fits = isinstance(value, types) and isinstance(value, bool) == (kind == "bool")
         numbers = value if isinstance(value, tuple) else (value,)
         if not fits or any(isinstance(n, float) and not math.isfinite(n) for n in numbers):
@@ -89,6 +91,7 @@ def trait(owner: Any, name: str, base: type) -> Any:
     """
     if hasattr(owner, name):
         return getattr(owner, name)
+    # Read from the class's own dictionary, functions and properties are not yet bound to the base.
     default = next(vars(cls)[name] for cls in base.__mro__ if name in vars(cls))
     if not hasattr(default, "__get__"):
         return default

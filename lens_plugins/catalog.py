@@ -301,6 +301,7 @@ def register(row: Row, *, package: str | None = None) -> None:
     owner = package or _package_of(row)
     kind: Any = type(row)
     known, owners = _rows_and_owners(kind)
+    # An equal row is no clash: a notebook's cell runs twice.
     if _key(row) in known and known[_key(row)] != row:
         raise _clash(row, owners[_key(row)], owner)
     if _key(row) not in known:
@@ -440,6 +441,7 @@ def find_modality(name: str) -> ModalityRow:
 def modality_of_suffix(suffix: str) -> str | None:
     """The modality that a file ending (with its dot) stands for when nothing else says so."""
     suffix = suffix.lower()
+    # Ours come first, so that no package changes what an ending has meant so far.
     return next((row.name for row in modalities().values() if suffix in row.suffixes), None)
 
 

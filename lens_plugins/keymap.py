@@ -129,6 +129,7 @@ class KeyMap:
     def __init__(self, rows: Iterable[Row | tuple[str, str | None]]) -> None:
         self.rows: tuple[Row, ...] = tuple(Rename(*row) if isinstance(row, tuple) else row for row in rows)
         self._patterns = [(_Pattern(source), row) for row in self.rows for source in _sources(row)]
+        # Checked where it is made: a wrong table is a mistake of ours, and shows at import.
         self._check()
 
     def __add__(self, other: KeyMap) -> KeyMap:
@@ -170,6 +171,7 @@ class KeyMap:
             return Match(result, sorted(incomplete), sorted(unexpected), ignored=sorted(ignored))
         names = set(expected)
         back = self.inverse()
+        # What is absent is named as the file would name it: that is what its author can look for.
         missing = set(incomplete) | {s for name in names - result.keys() for s in back._names(name) if s not in tensors}
         unexpected += [source for name in result.keys() - names for source in back._names(name)]
         shapes = expected if isinstance(expected, Mapping) else {}
@@ -308,6 +310,7 @@ def _segment_expression(segment: str, seen: set[str]) -> str:
     if variable in seen:
         return f"(?P={variable})"
     seen.add(variable)
+    # No leading zeros: a number must come back as it was written.
     return rf"(?P<{variable}>0|[1-9]\d*)" if number else rf"(?P<{variable}>[^.\d][^.]*)"
 
 
@@ -319,6 +322,7 @@ def _unify(a: str, b: str) -> bool:
             return y.isdigit() and int(y) < int(number[2] or int(y) + 1)
         if name and not y.startswith("{"):
             return not y[:1].isdigit()
+    # Two numbers may be the same, whatever their bounds, and so may two names.
     if a.startswith("{") and b.startswith("{"):
         return bool(_NUMBER.fullmatch(a)) == bool(_NUMBER.fullmatch(b))
     return a == b

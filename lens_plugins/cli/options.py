@@ -133,6 +133,7 @@ class InputOptions:
             ConfigError: a setting in ``--set`` that its modality does not have, or one that is given twice.
         """
         named = self.by_modality()
+        # Reading the fields imports torch, which a command without such options need not wait for.
         known = _settings_fields(modality) if named or self.clips or self.up else []
         short = {name: value for name in ("clips", "up") if (value := getattr(self, name)) is not None}
         own = named.get(modality, {})
@@ -178,6 +179,7 @@ class GenerationOptions:
         if self.temperature is not None or self.top_p is not None:
             given["do_sample"] = True
         if self.seed is not None:
+            # transformers draws from torch's one generator, so that is what a seed sets.
             import torch
 
             torch.manual_seed(self.seed)
@@ -238,6 +240,7 @@ def spelled_out(command: Callable[..., Any]) -> Callable[..., Any]:
         }
         return command(**values, **built)
 
+    # typer reads both, the signature for order and defaults, the annotations for types.
     with_groups.__signature__ = signature(command).replace(parameters=parameters)  # type: ignore[attr-defined]
     with_groups.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_groups

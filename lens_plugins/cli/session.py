@@ -63,6 +63,7 @@ class Session:
             with progress(f"loading {self.name}"):
                 self._host = load_host(self.name, **self._loading)
             settings = self._host.image_settings
+            # Pictures have no lens whose settings could be changed; how they are read is the host's.
             self._host.image_settings = settings.from_dict({**settings.to_dict(), **self._reading.settings("image")})
         for modality in self._lenses.keys() - self._host.lenses.keys():
             self._host.plug(self._lenses[modality].to(self._host.vit.device))

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..catalog import find_modality
 from .options import values_of
 
 __all__ = ["train"]
@@ -58,9 +59,10 @@ def train(
       lens-plugins train pairs.jsonl --modality point_cloud --output my-lens --steps 2000 --plot curves.png
       lens-plugins caption chair.ply --lens point_cloud=my-lens
     """
+    from .. import load_lens
     from ..train import RunFolder, TrainConfig, lens_config_for, load_text_tower, load_vit, plot_metrics, train_lens
+    from ..train.interrupts import Interrupts
 
-    RunFolder(output).check(resume=resume, overwrite=overwrite)  # before a host is loaded
     run, parts = _settings(config)
     named = {
         "steps": steps,
@@ -71,25 +73,27 @@ def train(
         "seed": seed,
     }
     settings = TrainConfig.from_dict({**run, **{name: value for name, value in named.items() if value is not None}})
-    vit, image_settings = load_vit(host, norm=ln_vision)
-    from .. import load_lens
-
-    result = train_lens(
-        manifest,
-        vit=vit,
-        lens=load_lens(init, modality=modality, **parts) if init else lens_config_for(modality, vit, parts),
-        output=output,
-        config=settings,
-        val_manifest=val_manifest,
-        text_tower=load_text_tower(text_tower, vit.device) if text_tower else None,
-        text_head=text_head,
-        image_settings=image_settings,
-        cache=cache,
-        resume=resume,
-        overwrite=overwrite,
-        log_with=log_with,
-        progress=True,
-    )
+    # What can be refused at once is refused before a host is loaded.
+    find_modality(modality)
+    RunFolder(output).check(resume=resume, overwrite=overwrite)
+    with Interrupts():  # also while the host is loaded
+        vit, image_settings = load_vit(host, norm=ln_vision)
+        result = train_lens(
+            manifest,
+            vit=vit,
+            lens=load_lens(init, modality=modality, **parts) if init else lens_config_for(modality, vit, parts),
+            output=output,
+            config=settings,
+            val_manifest=val_manifest,
+            text_tower=load_text_tower(text_tower, vit.device) if text_tower else None,
+            text_head=text_head,
+            image_settings=image_settings,
+            cache=cache,
+            resume=resume,
+            overwrite=overwrite,
+            log_with=log_with,
+            progress=True,
+        )
     measured = {name: round(value, 4) for name, value in result.metrics.items()}
     typer.echo(json.dumps({"lens": str(result.output), "steps": result.steps, "stopped": result.stopped, **measured}))
     if plot:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from ..errors import CheckpointError
 
-__all__ = ["fetch", "fetch_optional", "is_hub_id"]
+__all__ = ["fetch", "fetch_optional", "hub_is_found", "is_hub_id"]
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)  # owner/name
 
@@ -43,16 +48,38 @@ def fetch_optional(repository: str, file: str, *, revision: str | None = None) -
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    how: dict[str, Any] = {} if revision is None else {"revision": revision}
+    if not hub_is_found():  # asked in vain, huggingface_hub would try for half a minute
+        how["local_files_only"] = True
     try:
-        if revision is None:
-            return Path(hf_hub_download(repository, file))
-        return Path(hf_hub_download(repository, file, revision=revision))
+        return Path(hf_hub_download(repository, file, **how))
     except EntryNotFoundError as error:
         if isinstance(error, LocalEntryNotFoundError):  # not in the cache, and the hub was not asked
             raise _unreachable(repository, file, error) from error
         return None
     except (OSError, ValueError) as error:
         raise _unreachable(repository, file, error) from error
+
+
+def hub_is_found() -> bool:
+    """Whether the hub's name can be looked up within 2.5 s; behind a proxy that is the proxy's affair."""
+    from huggingface_hub import constants
+
+    where = urlsplit(constants.ENDPOINT)
+    if constants.is_offline_mode() or getproxies() or where.hostname is None:
+        return True
+    found: list[object] = []
+    asking = Thread(target=lambda: found.extend(_addresses(str(where.hostname))), daemon=True)
+    asking.start()
+    asking.join(2.5)
+    return bool(found)
+
+
+def _addresses(name: str) -> list[object]:
+    try:
+        return list(socket.getaddrinfo(name, None))
+    except OSError:
+        return []
 
 
 def _unreachable(repository: str, file: str, error: Exception) -> CheckpointError:

@@ -188,8 +188,8 @@ def parse_source(source: str) -> tuple[str | None, Path]:
     if os.path.lexists(source):
         return None, Path(source)
     near = get_close_matches(prefix, modalities(), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InputError(f"The prefix {prefix!r} of {source} is no modality; {hint}Known: {', '.join(modalities())}.")
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise InputError(f"The prefix {prefix!r} of {source} is no modality{hint} Known: {', '.join(modalities())}.")
 
 
 def wrong_suffix(path: Path, row: ModalityRow) -> InputError:

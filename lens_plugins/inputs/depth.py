@@ -126,9 +126,12 @@ def _warn_if_saturated(
         beyond |= settings.unit_scale * values / _PER_METRE[kind] >= _DEPTH_RANGE[1]
         beyond, values = beyond[values != 0], values[values != 0]  # holes have no depth
     if beyond.sum() > beyond.size / 2:
+        cure = (
+            f"Say what they are: {_SAY}" if settings.kind == "auto" else f"kind={settings.kind!r} says so; is it right?"
+        )
         warnings.warn(
             f"{name} saturates: {beyond.mean():.0%} of its values, {values.min():g} to {values.max():g}, lie beyond "
-            f"what a lens tells apart when they are {_UNITS[kind]}. Say what they are: {_SAY}.",
+            f"what a lens tells apart when they are {_UNITS[kind]}. {cure}",
             stacklevel=3,
         )
 

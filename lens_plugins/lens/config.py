@@ -54,6 +54,7 @@ class LensConfig(FrozenConfig):
 
     def __post_init__(self) -> None:
         if self.input is None:
+            # The dataclass is frozen; this is how one fills in a default that depends on another field.
             object.__setattr__(self, "input", settings_class(self.modality)())
         expected = embedding_class(self.modality).config_class
         self._require(
@@ -86,6 +87,7 @@ class LensConfig(FrozenConfig):
         depth, self_per_cross = trait(config_class, "resampling", EmbeddingConfig)(vit)
         resampler = _sized_resampler(vit, embedding.width, depth, self_per_cross) if depth else None
         settings = trait(settings_class(modality), "for_vit", InputSettings)(vit)
+        # Where both have a field the tokenizer decides: its positions are made for one size of input.
         settings = replace(settings, **required_input(embedding, type(settings)))
         config = cls(modality, vit.width, embedding, resampler, settings, ViTFingerprint(vit.width, vit.patches))
         return config.override(values) if values else config
@@ -199,6 +201,7 @@ def settings_class(modality: str) -> Any:
 
 def _sized_resampler(vit: ViTShape, context_width: int, depth: int, self_per_cross: int) -> PerceiverConfig:
     """As many latents as the ViT has patches; 16 heads at most, each 32 wide or more."""
+    # Latents stand in the places of the patches, so there are as many.
     heads = next(n for n in (16, 8, 4, 2, 1) if n == 1 or (vit.width % n == 0 and vit.width // n >= 32))
     head = vit.width // heads
     return PerceiverConfig(vit.width, vit.patches, context_width, depth, self_per_cross, 1, head, heads, head)

@@ -96,8 +96,10 @@ def _smallest(values: Tensor, k: int) -> Tensor:  # (R, P) -> indices (R, k)
     """
     width = values.shape[1]
     size = math.isqrt(width // k)
+    # Blocks of one value would make two passes of one.
     if size < 2:
         return values.topk(k, largest=False).indices
+    # Rounded up: the last block may be filled with infinities, which are never among the smallest.
     blocks = -(-width // size)
     if blocks * size > width:
         values = torch.nn.functional.pad(values, (0, blocks * size - width), value=torch.inf)

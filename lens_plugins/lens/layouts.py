@@ -122,6 +122,7 @@ def recognise(path: Path, state: Mapping[str, Tensor], modality: str | None = No
         layout = embedding_class(found).layouts[EVA]
         kept = (layout.prefix, "perceiver.") if layout.resampled else layout.prefix
         own = {root + name: tensor for name, tensor in names.items() if name.startswith(kept)}
+    # What is compared with a host's ViT: the file's copy of it, less the part that is the lens.
     vit = {
         name[len("eva_vit.") :]: tensor
         for name, tensor in names.items()
@@ -137,6 +138,7 @@ def _root(path: Path, state: Mapping[str, Tensor], modality: str | None) -> tupl
     roots = {found[0]: found[1] for key in state if (found := pattern.match(key))}
     long_names = {cls.short_name: name for name, cls in _tokenizers().items() if cls.short_name}
     lenses = {root: long_names.get(short, short) for root, short in roots.items() if short not in _NO_LENSES}
+    # The one-stop file holds a lens for each modality, and pictures and texts besides.
     if len(lenses) > 1 and modality is not None:
         lenses = {root: name for root, name in lenses.items() if name == modality} or lenses
     if len(lenses) == 1:
@@ -191,6 +193,7 @@ def _modality(path: Path, names: Mapping[str, Tensor], family: str, asked: str |
     wanted = asked or told
     if wanted in scores:
         return str(wanted)
+    # Several tokenizers may fit the keys; only the one that fits best, and well, is taken unasked.
     best = [name for name, score in scores.items() if score == max(scores.values())]
     if scores[best[0]] < 2:
         _refuse_doubt(path, names, best)
@@ -256,6 +259,7 @@ def infer_with_notes(
     settings = _infer_input(released.modality, embedding, asked)
     tower = _infer_tower(released, asked) if released.family == CLIP and released.has("transformer.") else None
     asked.refuse_unread()
+    # A lens with a tower of its own was trained for no host's ViT.
     tokens = resampler.latents if resampler else embedding.tokens
     vit = ViTFingerprint(width, tokens) if tower is None else None
     config = LensConfig(released.modality, width, embedding, resampler, settings, vit, released.family, tower)

@@ -41,12 +41,14 @@ class Attention(nn.Module):
         self.heads = heads
         self.norm = nn.LayerNorm(width)
         self.norm_context = None if context_width is None else nn.LayerNorm(context_width)
+        # No biases before the attention, as in perceiver-pytorch, whose weights these are.
         self.query = nn.Linear(width, heads * dim_head, bias=False)
         self.key_value = nn.Linear(context_width or width, 2 * heads * dim_head, bias=False)
         self.out = nn.Linear(heads * dim_head, width)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:  # (B, N, D), (B, M, C) -> (B, N, D)
         x = self.norm(x)
+        # Latents that attend to themselves are normalised once, not twice.
         context = x if self.norm_context is None else self.norm_context(context)
         key, value = self.key_value(context).chunk(2, -1)
         query, key, value = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (self.query(x), key, value))

@@ -87,6 +87,7 @@ def compare_vit(
     else:
         path = locate(lens)
         own = {} if path.is_dir() else open_released(path, modality).vit
+    # Names that one side lacks are no difference: hosts drop the last block, files drop heads.
     found = ((name, _difference(own[name], host_vit[name])) for name in own.keys() & host_vit.keys())
     return sorted(((name, value) for name, value in found if value > 0), key=lambda pair: (-pair[1], pair[0]))
 

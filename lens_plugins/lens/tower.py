@@ -56,6 +56,7 @@ class Tower(nn.Module):
         expected = (self.config.positions, self.config.width)
         if latents.ndim != 3 or tuple(latents.shape[1:]) != expected:
             raise DoesNotFit(f"The tower reads latents (B, {expected[0]}, {expected[1]}), not {tuple(latents.shape)}.")
+        # The class token comes first, as in CLIP; positions count it.
         x = torch.cat([self.class_token.expand(len(latents), 1, -1), latents], 1) + self.positions  # (B, 1 + N, D)
         x = self.encoder(inputs_embeds=self.norm_in(x)).last_hidden_state
         return self.projection(self.norm_out(x[:, 0]))

@@ -96,6 +96,7 @@ def small_host(name: str, *, seed: int = 0) -> PreTrainedModel:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight_name, weight in model.named_parameters():
+            # Norms around 1, all else around 0: with weights near 0 every stage would pass its input through.
             norm = weight.ndim == 1 and not weight_name.endswith("bias")
             weight.normal_(float(norm), 0.1 if weight.ndim == 1 else 0.3, generator=generator)
     return model
@@ -167,6 +168,7 @@ def _small_config(modality: str, width: int, latents: int, clips: int) -> LensCo
     settings = trait(settings_type, "for_vit", InputSettings)(vit)
     values = {**trait(settings_type, "small", InputSettings), **required_input(embedding, settings_type)}
     settings = replace(settings, **values, **({"clips": clips} if hasattr(settings, "clips") else {}))
+    # As a large ViT would have it, so that lenses with and without a resampler are both tested.
     depth, _ = trait(embedding_type, "resampling", EmbeddingConfig)(replace(vit, width=1024))
     if depth == 0:
         return LensConfig(modality, width, replace(embedding, width=width), None, settings)

@@ -44,6 +44,7 @@ class AnchorCache:
     def __init__(self, root: str | Path, vit: FrozenViT, vit_digest: str, settings: ImageSettings, kind: str) -> None:
         self._vit, self._settings, self._kind = vit, settings, kind
         rows = {"none": "cls"}.get(kind, kind)
+        # Whatever changes the features has its own folder, so that a cache may be shared by all runs.
         key = json.dumps([vit_digest, type(settings).__name__, settings.to_dict(), rows], sort_keys=True)
         self.folder = Path(root) / f"{rows}-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
 
@@ -86,6 +87,7 @@ class AnchorCache:
         found = {name: row for name, row in self.load().items() if name in pictures}
         problems: dict[str, str] = {}
         missing = iter([name for name in pictures if name not in found])
+        # Written every few hundred pictures: an interrupted run begins again where it was.
         while names := list(islice(missing, _PER_FILE)):
             made: dict[str, Tensor] = {}
             for start in range(0, len(names), batch_size):

@@ -72,6 +72,7 @@ class Draws:
 def _mix(*numbers: int) -> int:
     """Fold integers into 63 well-spread bits (the finaliser of SplitMix64, Steele et al. 2014)."""
     state = 0
+    # Neighbouring seeds give like sequences in some generators; mixed ones have nothing in common.
     for number in numbers:
         state = (state + number + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
@@ -123,6 +124,7 @@ class PointCloudAugment(Augment):
 
     def __call__(self, clouds: Tensor, draws: Draws) -> Tensor:
         clouds = clouds * torch.exp(draws.uniform(1, 3, low=math.log(self.scale[0]), high=math.log(self.scale[1])))
+        # Stretched before it is turned, so that shapes change along the object's own axes.
         clouds = clouds @ self._rotation(draws).transpose(1, 2)
         clouds = self._take(clouds, self._kept(clouds, draws), draws)  # (B, points, 3)
         clouds = clouds + draws.normal(self.points, 3) * draws.uniform(1, 1, high=self.jitter)
@@ -155,6 +157,7 @@ class PointCloudAugment(Augment):
 
     def _take(self, clouds: Tensor, kept: Tensor, draws: Draws) -> Tensor:
         """Thin the kept points to a random number and fill up to `points` by repeating them."""
+        # Points are in random order already, so the first ones are a random choice.
         order = kept.logical_not().to(torch.uint8).argsort(dim=1, stable=True)  # kept ones first, in their random order
         few = draws.uniform(low=self.fewest, high=self.most + 1).long()
         count = kept.sum(dim=1).minimum(few).clamp(min=1)
@@ -288,6 +291,7 @@ class AudioAugment(Augment):
 
     def _mixed(self, clips: Tensor, draws: Draws) -> Tensor:
         share = draws.uniform(1, 1, high=self.loudest_partner)
+        # Sounds add as powers, not as logarithms of them.
         power = clips * self.std + self.mean  # log power
         mixed = torch.logaddexp(power + torch.log1p(-share), power.roll(1, dims=0) + share.clamp(min=1e-6).log())
         return torch.where(draws.uniform(1, 1) < self.mixup, (mixed - self.mean) / self.std, clips)
@@ -396,6 +400,7 @@ class DepthAugment(Augment):
     def _sensed(self, maps: Tensor, draws: Draws) -> Tensor:
         """Noise, and pixels lost beside jumps and anywhere."""
         height, width = maps.shape[-2:]
+        # A pixel without a measurement stays without one: noise makes no depth.
         seen = maps >= self.missing + 0.02
         spread = F.max_pool2d(maps, 3, 1, 1) + F.max_pool2d(-maps, 3, 1, 1)  # largest less smallest of nine
         chance = draws.uniform(1, height, width)
@@ -431,6 +436,7 @@ class EegAugment(Augment):
 
     def __call__(self, recordings: Tensor, draws: Draws) -> Tensor:
         channels, steps = recordings.shape[1:]
+        # In proportion, since recordings differ in scale.
         spread = recordings.std(dim=(1, 2), keepdim=True)
         recordings = recordings + draws.normal(channels, steps) * draws.uniform(1, 1, high=self.noise) * spread
         silent = draws.uniform(channels, 1) < draws.uniform(1, 1, high=self.drop_channels)

@@ -93,6 +93,7 @@ class TrainConfig(FrozenConfig):
             self.max_minutes is None or self.max_minutes > 0,
             f"max_minutes is {self.max_minutes}; it must be above 0, or left out.",
         )
+        # A run without a term would end well and have learnt nothing.
         terms = self.image_weight + self.text_weight + (self.regression_weight if self.regression != "none" else 0)
         self._require(terms > 0, "image_weight, text_weight and regression_weight are all 0; nothing would be learnt.")
 

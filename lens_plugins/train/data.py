@@ -51,6 +51,7 @@ class InputStore:
         if name in self._kept:
             return self._kept[name]
         tensor = read(pair.path, modality=pair.modality, settings=self._settings).tensor
+        # What does not fit is read again; nothing that is kept makes room for it.
         if (size := tensor.nbytes) <= self._room:
             self._room -= size
             self._kept[name] = tensor
@@ -135,6 +136,7 @@ class PairBatches(Dataset[Batch]):
 
     def __getitem__(self, which: tuple[int, Sequence[int]]) -> Batch:
         epoch, indices = which
+        # The order of these draws is part of a run: pictures, texts, inputs.
         draws = Draws(self._config.seed, epoch, indices)
         images = self._images(indices, draws)
         texts, text_keys = self._texts(indices, draws)
@@ -190,6 +192,7 @@ class Schedule(Sampler[tuple[int, list[int]]]):
         for step in self._steps:
             epoch, place = divmod(step, self._pairs // self._batch_size)
             if epoch != known:
+                # A large prime keeps the epochs of neighbouring seeds apart.
                 generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
                 known, order = epoch, torch.randperm(self._pairs, generator=generator).tolist()
             yield epoch, order[place * self._batch_size :][: self._batch_size][self._own]

@@ -40,6 +40,7 @@ def _of_one_shape(store: InputStore, count: int, batch_size: int) -> Iterator[li
     """All indices below `count`, in groups whose tensors stack."""
     waiting: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for index in range(count):
+        # Clouds differ in size, and only tensors of one shape stack.
         group = waiting[tuple(store[index].shape)]
         group.append(index)
         if len(group) == batch_size:
@@ -60,6 +61,7 @@ def retrieval(loss: AlignmentLoss, cls: Tensor, anchors: Anchors) -> dict[str, f
     """
     measured: dict[str, float] = {}
     device = loss.center.device
+    # Pairs with the same pictures are one candidate: any other would be a wrong answer that is right.
     firsts = {key: index for index, key in reversed(list(enumerate(anchors.image_keys))) if key >= 0}
     if firsts:
         candidates = torch.stack([anchors.image(index, None)[0] for index in firsts.values()]).to(device)

@@ -66,14 +66,21 @@ class RunFolder:
                 "--overwrite (in Python resume=True or overwrite=True)."
             )
 
-    def clear(self) -> None:
-        """Remove what an earlier run left, so that nothing of it is taken for this one's. Picture anchors stay.
+    def clear(self, keep: str | os.PathLike[str] | None = None) -> None:
+        """Remove the state of an earlier run, so that nothing of it is taken for this one's.
+
+        Its lens stays until the new one is whole, and picture anchors stay for good.
+
+        Args:
+            keep: a text head that the new run has been given.
 
         Raises:
             CheckpointError: a file may not be removed.
         """
-        files = (self.checkpoint, self.metrics, self.request, self.text_head)
-        for path in (*files, self.path / WEIGHTS_FILE, self.path / CONFIG_FILE):
+        kept = None if keep is None else local_path(keep).resolve()
+        for path in (self.checkpoint, self.metrics, self.request, self.text_head):
+            if path.resolve() == kept:
+                continue
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:

@@ -31,6 +31,7 @@ class MetricsLog:
         self._path = path
         if path is None:
             return
+        # Steps after the checkpoint are done again, and would stand there twice.
         kept = [row for row in read_metrics(path) if row["step"] <= start] if path.exists() and start else []
         with replacing(path, error=CheckpointError) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")

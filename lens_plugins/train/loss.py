@@ -67,6 +67,7 @@ def symmetric_contrast(left: Tensor, right: Tensor, keys: Tensor, scale: Tensor)
     """
     part = keys >= 0
     left, right, keys = left[part], right[part], keys[part]
+    # A gradient of 0, not none: with several processes all must take part in the backward pass.
     if keys.unique().numel() < 2:
         return (left.sum() + right.sum() + scale) * 0.0
     logits = scale * left @ right.T  # (B, B)
@@ -89,6 +90,7 @@ class AlignmentLoss(nn.Module):
         super().__init__()
         self.config = config
         self.text_head = text_head
+        # Learned as logarithms, as in CLIP, so that a step is a factor and the scale stays positive.
         self.log_scales = nn.Parameter(torch.full((2,), math.log(config.logit_scale)))  # picture, text
         self.register_buffer("center", center)
 
@@ -155,6 +157,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        # Each process's loss pulled on these rows, so their gradients add up.
         total = ctx.accelerator.reduce(gradient.contiguous(), reduction="sum")
         start = ctx.accelerator.process_index * ctx.count
         return total[start : start + ctx.count], None

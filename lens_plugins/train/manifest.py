@@ -95,6 +95,7 @@ def _parse(text: str, number: int, folder: Path, split: str | None) -> Pair:
         raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from error
     if not isinstance(raw, dict):
         raise ValueError(f"a {type(raw).__name__}, but each line must be an object {{...}}")
+    # A misspelt field would be left out in silence.
     for name in raw.keys() - set(_FIELDS):
         near = get_close_matches(name, _FIELDS, n=1)
         raise ValueError(f"unknown field {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))

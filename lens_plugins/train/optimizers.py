@@ -48,6 +48,7 @@ def weight_groups(module: nn.Module, weight_decay: float, embedding_share: float
     slow = groups if embedding_share == 1.0 else [{**group, "params": [], "share": embedding_share} for group in groups]
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
+            # Decay pulls towards 0, which is no better place for a position or a latent.
             table = name.rpartition(".")[2] in ("latents", "positions")
             into = slow if name.startswith("lens.embedding.") else groups
             into[parameter.ndim < 2 or table]["params"].append(parameter)

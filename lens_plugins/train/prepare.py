@@ -90,9 +90,11 @@ def prepare(
     vit_digest = digest(vit.module)
     anchor_cache = AnchorCache(cache, vit, vit_digest, image_settings, config.regression)
     pictures = _pictures([pair for _, pair in found], anchor_cache, vit, bars)
+    # Everything is read before anything is refused, so that one message names all bad lines.
     problems = [(source, pair.line, why) for source, pair in found for why in pictures.problems_of(pair)]
     stores: dict[str, InputStore] = {}
     room = config.memory_gb * 2**30
+    # Held-out inputs are read as the lens will read them, training inputs so that epochs can choose.
     whole = trait(lens.config.input, "for_training", InputSettings)()
     for split, settings in (("train", whole), ("val", lens.config.input)):
         own = [(source, pair) for source, pair in found if pair.split == split]

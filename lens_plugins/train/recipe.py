@@ -69,6 +69,7 @@ def trainable_lens(lens: Lens | LensConfig, vit: FrozenViT, seed: int) -> tuple[
 
 def _new_lens(config: LensConfig, vit: FrozenViT, seed: int) -> Lens:
     """Random weights, but what the ViT's own patch embedding can give."""
+    # The caller's random state is left alone.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         lens = Lens(config)

@@ -44,6 +44,7 @@ LN_VISION_EPS = 1e-5  # as LAVIS and SEED trained it; the blocks have 1e-6
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Eval mode and no gradients for the parameters while the block runs; both are put back after it."""
+    # A host that is trained on goes on as it was, also where its owner has it in training mode.
     modes = {part: part.training for part in module.modules()}
     wanted = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
     freeze(module)

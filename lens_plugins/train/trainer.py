@@ -110,7 +110,7 @@ def train_lens(
         cache: folder of picture anchors, worth sharing between runs; None: `output/anchors`.
         resume: go on from `output/checkpoint.pt`; on a CPU the weights are bit for bit those of a run in one piece.
             With more steps than before, the learning rate follows the longer schedule from there.
-        overwrite: replace the lens or the unfinished run that `output` holds; it is removed before the first step.
+        overwrite: replace the lens or the unfinished run that `output` holds; a lens stays until the new one is saved.
         log_with: where measurements go besides `metrics.jsonl`: "tensorboard" (into `output/logs`), "wandb", another
             tracker that accelerate knows, or one of its `GeneralTracker` objects; a list of them.
         progress: show bars on stderr.
@@ -142,18 +142,12 @@ def train_lens(
         frozen(vit.module),
         progress_bars(progress and accelerator.is_main_process) as bars,
     ):
+        # One process fills the cache of anchors, the others read it.
         with accelerator.main_process_first():
             prepared = prepare(
-                manifest,
-                val_manifest=val_manifest,
-                vit=vit,
-                image_settings=image_settings,
-                lens=lens,
-                config=config,
-                cache=Path(cache) if cache else folder.anchors,
-                text_tower=text_tower,
-                bars=bars,
-            )
+                manifest, val_manifest=val_manifest, vit=vit, image_settings=image_settings, lens=lens, config=config,
+                cache=Path(cache) if cache else folder.anchors, text_tower=text_tower, bars=bars,
+            )  # fmt: skip
         head = _text_head(text_head, vit, prepared)
         run = _Run(accelerator, vit, lens, head, prepared, config, folder, augmentation, began)
         if resume:
@@ -161,13 +155,14 @@ def train_lens(
         elif new:
             run.fit_norms()
         if accelerator.is_main_process and not resume:
-            folder.clear()
+            folder.clear(keep=text_head)
         start_trackers(accelerator, config)
         try:
             result = run.run(bars, on_step, interrupts)
         finally:
             for tracker in accelerator.trackers:
                 tracker.finish()
+    # A promise to the user, and cheap beside a training: not one bit of the ViT has moved.
     if digest(vit.module) != prepared.vit_digest:
         raise InternalError(f"{vit.name} changed during the training; a frozen ViT must not.")
     return result
@@ -218,6 +213,7 @@ class _Run:
         self.model = accelerator.prepare(self.alignment)
         self.optimizers = optimizers_for(self.alignment, config, self.peak)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == torch.float16)
+        # Parameters alone: buffers are statistics, which are not averaged.
         self.ema = {name: p.detach().clone() for name, p in lens.named_parameters()} if config.ema else {}
         self.step, self.seconds = 0, 0.0
         self._validated = -1  # step of the last measurement
@@ -283,6 +279,7 @@ class _Run:
                 last |= row
                 bar.note(f"loss {last['loss']:.3f}" if "loss" in last else "")
             bar.advance()
+            # Before the hook, which may end the run.
             if self.step % self.config.checkpoint_every == 0:
                 self.save_state()
             if on_step:
@@ -319,9 +316,11 @@ class _Run:
         self.lens.train()
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = lr_at(self.step, self.config, self.peak) * group.get("share", 1.0)
+        # Through the prepared module: with several processes its call is what gathers gradients.
         parts = self.model(batch, self.accelerator)
         self.alignment.zero_grad(set_to_none=True)
         self.accelerator.backward(self.scaler.scale(parts["loss"]))
+        # Clipped in their own units, not in those of the loss scale.
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(self.alignment.parameters(), self.config.grad_clip)

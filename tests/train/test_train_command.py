@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from lens_plugins.cli.train import _settings, train
-from lens_plugins.errors import ConfigError
+from lens_plugins.errors import ConfigError, Interrupted
 from lens_plugins.inputs import ImageSettings
 from lens_plugins.lens.lens import Lens
 
@@ -40,6 +43,29 @@ def test_a_run_from_the_shell(world, vit, tmp_path, monkeypatch):
     assert (tmp_path / "curves.png").stat().st_size > 1000
     asked = json.loads((tmp_path / "lens" / "train.json").read_text())["config"]
     assert (asked["steps"], asked["batch_size"], asked["views"]) == (2, 6, "mean")
+
+
+def words_for(world, output, *more) -> list[str]:
+    return [str(world), "--modality", "point_cloud", "--output", str(output), "--steps", "2", *more]
+
+
+def test_what_can_be_refused_is_refused_before_a_host_is_loaded(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("lens_plugins.train.load_vit", lambda spec, norm: pytest.fail("loaded"))
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ConfigError, match="already holds a lens"):
+        CliRunner().invoke(app, words_for(world, tmp_path), catch_exceptions=False)
+    with pytest.raises(ConfigError, match="did you mean 'point_cloud'"):
+        CliRunner().invoke(app, [*words_for(world, tmp_path / "x"), "--modality", "point_clod"], catch_exceptions=False)
+
+
+def test_a_signal_while_the_host_is_loaded(world, tmp_path, monkeypatch):
+    def load(spec, norm):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+
+    monkeypatch.setattr("lens_plugins.train.load_vit", load)
+    with pytest.raises(Interrupted, match="by SIGINT before the first step"):
+        CliRunner().invoke(app, words_for(world, tmp_path), catch_exceptions=False)
 
 
 def test_words_of_config():

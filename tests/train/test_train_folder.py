@@ -66,13 +66,16 @@ def test_what_is_no_folder_or_holds_no_run(tmp_path):
     RunFolder(tmp_path).check(resume=False, overwrite=False)
 
 
-def test_what_is_overwritten_leaves_nothing_but_anchors(tmp_path):
+def test_of_an_overwritten_run_the_lens_stays_until_the_new_one_is_whole(tmp_path):
     for name in ("checkpoint.pt", "metrics.jsonl", "train.json", "text_head.safetensors", "model.safetensors"):
         (tmp_path / name).touch()
     (tmp_path / "anchors").mkdir()
     (tmp_path / "notes.txt").touch()
+    RunFolder(tmp_path).clear(keep=tmp_path / "anchors" / ".." / "text_head.safetensors")
+    kept = ["anchors", "model.safetensors", "notes.txt", "text_head.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
     RunFolder(tmp_path).clear()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["anchors", "notes.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept[:3]
 
 
 def test_a_second_training_is_refused_by_process_and_machine(tmp_path, holder):

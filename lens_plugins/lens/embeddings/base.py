@@ -49,6 +49,7 @@ class EmbeddingConfig(FrozenConfig):
     @classmethod
     def resampling(cls, vit: ViTShape) -> tuple[int, int]:
         """Layers of the resampler behind it, 0 for none, and self-attentions in each."""
+        # As in the small lenses for depth and touch.
         return 2, 1
 
     def required_input(self, names: set[str]) -> dict[str, Any]:

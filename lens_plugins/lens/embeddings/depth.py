@@ -36,6 +36,7 @@ class DepthEmbedding(SquareEmbedding):
         super().__init__()
         self.config = config
         self.proj = nn.Conv2d(1, config.width, config.patch, config.patch, bias=False)
+        # Drawn as CLIP draws its positions.
         self.positions = nn.Parameter(torch.randn(config.tokens, config.width) * config.width**-0.5)
 
     def forward(self, depth: Tensor) -> tuple[Tensor, Tensor]:

@@ -59,6 +59,7 @@ class EegEmbedding(Embedding):
         super().__init__()
         self.config = config
         self.proj = nn.Conv1d(config.channels, config.width, config.window, config.stride)
+        # Drawn as CLIP draws its positions.
         self.positions = nn.Parameter(torch.randn(config.tokens, config.width) * config.width**-0.5)
 
     def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:

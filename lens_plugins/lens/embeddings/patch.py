@@ -134,6 +134,7 @@ class PatchEmbedding(SquareEmbedding):
         key = "conv1.weight" if released.family == CLIP else "eva_vit.patch_embed.proj.weight"
         width, _, patch, _ = released.shape(key, 4)
         told: dict[str, Any] = {"width": width, "patch": patch, "bias": released.family == EVA}
+        # The kernel does not tell the size of the pictures; positions of a ViT beside it do.
         if released.has("transformer."):
             told["size"] = patch * math.isqrt(released.shape("positional_embedding", 2)[0] - 1)
         elif "pos_embed" in released.vit:

@@ -181,6 +181,7 @@ class SpectrogramEmbedding(Embedding):
         width, _, patch, _ = released.shape("visual_adapter.conv1.weight", 4)
         positions, _ = released.shape("visual_adapter.pos_emb", 2)
         told = {"width": width, "positions": positions, "patch": patch}
+        # Only the number of patches is in the weights, not how they stand in rows and columns.
         fitting = [
             bins for bins in (128, *_OTHER_BINS) if bins >= patch and positions % ((bins - patch) // 10 + 1) == 0
         ]

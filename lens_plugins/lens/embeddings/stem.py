@@ -38,6 +38,7 @@ class ConvStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, F, T) -> (B, C, F >> n, T >> n) for n blocks."""
+        # Averages are taken of powers: a mean of logarithms would play down short sounds.
         power = self.pooled((x.float() * self.scale.float()).exp())  # half precision has no room for powers
         x = (power * self.offset.float().exp()[:, None]).log1p().to(x.dtype)
         for number, conv in enumerate(self.convs):
