@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..catalog import HOSTS
-from ..errors import DoesNotFit
+from ..errors import ConfigError, DoesNotFit
 from .options import HostOptions, Json
 from .output import print_json, progress
 from .session import lens_sources
@@ -102,35 +102,57 @@ def verify(
 def convert(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the host.")],
     vit: Annotated[Path, typer.Option(metavar="FILE", help="eva_vit_g.pth.", exists=True, dir_okay=False)],
-    instructblip: Annotated[
-        Path,
-        typer.Option(metavar="FILE", help="The trimmed InstructBLIP or BLIP-2 file.", exists=True, dir_okay=False),
-    ],
     llm: Annotated[
         Path,
         typer.Option(
-            metavar="FOLDER", help="The language model: Vicuna v1.1, FLAN-T5 or OPT.", exists=True, file_okay=False
+            metavar="FOLDER",
+            help="The language model: Vicuna v1.1, FLAN-T5 or OPT; for MiniGPT-4 Vicuna v0 or LLaMA-2.",
+            exists=True,
+            file_okay=False,
         ),
     ],
+    instructblip: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The trimmed InstructBLIP or BLIP-2 file.", exists=True, dir_okay=False),
+    ] = None,
+    qformer: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="MiniGPT-4: blip2_pretrained_flant5xxl.pth.", exists=True, dir_okay=False),
+    ] = None,
+    projection: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="MiniGPT-4: its own checkpoint.", exists=True, dir_okay=False),
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="MiniGPT-4's prompt: vicuna or llama2; by the language model's positions."),
+    ] = None,
     qformer_tokenizer: Annotated[
         str | None, typer.Option(metavar="ID", help="BERT's tokenizer: a folder or hub id; bert-base-uncased.")
     ] = None,
     vit_heads: Annotated[int, typer.Option(min=1, help="Attention heads of the ViT.")] = 16,
     qformer_heads: Annotated[int, typer.Option(min=1, help="Attention heads of the Q-Former.")] = 12,
 ) -> None:
-    """Convert LAVIS's three sources to one folder in transformers' layout, which `--host FOLDER` then reads.
+    """Convert LAVIS's or MiniGPT-4's files to one folder in transformers' layout, which `--host FOLDER` then reads.
 
     \b
-    Example:
+    Examples:
       lens-plugins host convert my-host --vit eva_vit_g.pth --instructblip trimmed.pth --llm vicuna-7b-v1.1
+      lens-plugins host convert my-host --vit eva_vit_g.pth --qformer blip2_pretrained_flant5xxl.pth \\
+        --projection pretrained_minigpt4_7b.pth --llm vicuna-7b-v0
     """
-    from ..hosts.convert import convert_lavis
+    from ..hosts.convert import convert_lavis, convert_minigpt4
 
-    run = convert_lavis if qformer_tokenizer is None else partial(convert_lavis, qformer_tokenizer=qformer_tokenizer)
+    run: Callable[..., Path]
+    if instructblip is not None and qformer is None and projection is None:
+        run = partial(convert_lavis, instructblip=instructblip)
+        run = run if qformer_tokenizer is None else partial(run, qformer_tokenizer=qformer_tokenizer)
+    elif instructblip is None and qformer is not None and projection is not None:
+        run = partial(convert_minigpt4, qformer=qformer, projection=projection, template=template)
+    else:
+        raise ConfigError("Give --instructblip for LAVIS's files, or --qformer and --projection for MiniGPT-4's.")
     with progress("converting"):
-        made = run(
-            folder, vit=vit, instructblip=instructblip, llm=llm, vit_heads=vit_heads, qformer_heads=qformer_heads
-        )
+        made = run(folder, vit=vit, llm=llm, vit_heads=vit_heads, qformer_heads=qformer_heads)
     typer.echo(made)
 
 

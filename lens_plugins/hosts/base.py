@@ -399,7 +399,7 @@ class Host(Embedding):
     def class_rows(self, inputs: Sequence[Source], modality: str | Sequence[str | None] | None = None) -> Tensor:
         """See `Embedding.class_rows`."""
         every = Request(list(inputs), modality=modality)
-        coming = (Request(source, fuse="llm", modality=name) for source, name in every.named_sources)
+        coming = (Request(source, modality=name) for source, name in every.named_sources)
         memory, rows = Memory(), []
         while batch := list(islice(coming, _EMBEDDED_TOGETHER)):
             for seen in self.look_batch(batch, memory):

@@ -22,7 +22,7 @@ from ..splice import FrozenViT, Held
 from .base import Host, LoadOptions
 from .instructblip import Blip2Host, InstructBlipHost
 from .messages import Reply, Request, Seen
-from .prefix import LanguageModel, check_one_beam, run_generate, sampled
+from .prefix import SCORED, LanguageModel, best_of, check_one_beam, replies_each, run_generate, sampled, scores_of
 from .streaming import TOKENIZING, stream_text
 
 if TYPE_CHECKING:
@@ -250,13 +250,16 @@ class LavisQFormerHost(Host):
         for number, (features, ids) in enumerate(rows):
             groups.setdefault((len(features), len(ids)), []).append(number)
         replies: dict[int, Reply] = {}
+        several = replies_each(generation)
         for numbers in groups.values():
             features = torch.stack([rows[i][0] for i in numbers])  # (B, T, D)
             ids = torch.stack([rows[i][1] for i in numbers])  # (B, L)
-            made = self._caption(features, ids, **generation)[:, ids.shape[1] :]
+            made = self._caption(features, ids, **generation, **SCORED)
             with TOKENIZING:
-                texts = self.stage.tokenizer.batch_decode(made, skip_special_tokens=True)
-            replies.update((i, Reply(text.strip())) for i, text in zip(numbers, texts))
+                texts = self.stage.tokenizer.batch_decode(made.sequences[:, ids.shape[1] :], skip_special_tokens=True)
+            scores = scores_of(self.stage.Qformer, made).tolist() if several > 1 else [None] * len(texts)
+            written = [Reply(text.strip(), score=score) for text, score in zip(texts, scores)]
+            replies.update(zip(numbers, best_of(written, several) if several > 1 else written))
         return [replies[i] for i in range(len(rows))]
 
     def pieces(self, seen: Seen, prompt: str, **generation: Any) -> Iterator[str]:
@@ -277,7 +280,7 @@ class LavisQFormerHost(Host):
             ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         return torch.tensor([tokenizer.bos_token_id, *ids], device=self.vit.device)
 
-    def _caption(self, features: Tensor, ids: Tensor, **generation: Any) -> Tensor:
+    def _caption(self, features: Tensor, ids: Tensor, **generation: Any) -> Any:
         tokenizer = self.stage.tokenizer
         return run_generate(
             self.stage.Qformer.generate,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,19 +27,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HERE",
+    "SCORED",
     "LanguageHost",
     "LanguageModel",
+    "best_of",
     "check_ids",
     "check_one_beam",
     "check_room",
+    "mean_chance",
     "pad_rows",
+    "replies_each",
     "run_generate",
     "sampled",
+    "scores_of",
     "with_penalty",
 ]
 
 HERE = -1
 """Stands among the ids of a prompt where vectors are read; without one they are read before the prompt."""
+
+R = TypeVar("R", bound=Reply)
 
 _FROM_FOLDER = (
     "num_beams", "max_new_tokens", "min_new_tokens", "repetition_penalty", "length_penalty", "do_sample", "top_p",
@@ -148,6 +156,57 @@ def with_penalty(generation: dict[str, Any]) -> dict[str, Any]:
     return {**generation, "repetition_penalty": 1.0, "logits_processor": LogitsProcessorList(processors)}
 
 
+SCORED: dict[str, Any] = {"return_dict_in_generate": True, "output_scores": True}
+"""Options of `generate` that `scores_of` needs."""
+
+
+def replies_each(generation: Mapping[str, Any]) -> int:
+    """How many replies to one request the options ask for.
+
+    Raises:
+        ConfigError: no whole number of at least 1.
+    """
+    several = generation.get("num_return_sequences")
+    if several is not None and not (isinstance(several, int) and several >= 1):
+        raise ConfigError(f"num_return_sequences is {several!r}; it must be a whole number of at least 1.")
+    return several or 1
+
+
+def scores_of(model: Any, made: Any) -> Tensor:
+    """The mean logarithm of the chances of each reply's tokens (B,), as beams are ranked by.
+
+    Args:
+        model: whose `generate` was called with `SCORED`.
+        made: what it returned.
+    """
+    if getattr(made, "sequences_scores", None) is not None:
+        return made.sequences_scores
+    chances = model.compute_transition_scores(made.sequences, made.scores, normalize_logits=True)  # (B, T)
+    return mean_chance(chances, made.sequences[:, -chances.shape[1] :], model.generation_config.pad_token_id)
+
+
+def mean_chance(chances: Tensor, ids: Tensor, pad: int | None) -> Tensor:
+    """The mean of logarithms (B, T) over what was written: padding (B, T) follows the end and does not count."""
+    written = ids != (-1 if pad is None else pad)
+    return chances.masked_fill(~written, 0.0).sum(-1) / written.sum(-1).clamp(min=1)
+
+
+def best_of(replies: Sequence[R], several: int) -> list[R]:
+    """The likeliest of each request's replies, which carries all of them, best first.
+
+    Args:
+        replies: with their scores; those of one request follow one another.
+        several: replies to each request.
+    """
+    best = []
+    for start in range(0, len(replies), several):
+        ranked = sorted(replies[start : start + several], key=lambda reply: reply.score or 0.0, reverse=True)
+        first = copy(ranked[0])
+        first.alternatives = tuple(ranked)
+        best.append(first)
+    return best
+
+
 def check_ids(ids: Sequence[int], embeddings: nn.Embedding, reader: str) -> None:
     """Refuse ids that a reader has no embedding for.
 
@@ -246,17 +305,13 @@ class LanguageHost(Host):
         """Answer a batch in one `generate`; decoder-only models are padded on the left, T5 on the right."""
         embeds, mask = self._batch(seen, prompts)
         options = self._options(generation)
-        several = options.get("num_return_sequences") or 1
-        if several > 1:
-            ids, scores = self._generate_scored(embeds, mask, **options)
-        else:
-            ids, scores = self._generate(embeds, mask, **options), None
-        if len(ids) != several * len(prompts):
-            raise ConfigError(
-                f"{several} replies go with each request, got {len(ids)} replies to {len(prompts)} requests."
-            )
-        texts = [self.decode(row) for row in ids]
-        return [Reply(text) for text in texts] if scores is None else best_replies(texts, scores.tolist(), several)
+        several = replies_each(options)
+        if several == 1:
+            return [Reply(self.decode(row)) for row in self._generate(embeds, mask, **options)]
+        made: Any = self._generate(embeds, mask, **options, **SCORED)
+        start = 1 if self.language_model.config.is_encoder_decoder else 0
+        scored = zip(made.sequences[:, start:], scores_of(self.language_model, made).tolist())
+        return best_of([Reply(self.decode(row), score=score) for row, score in scored], several)
 
     def pieces(self, seen: Seen, prompt: str, **generation: Any) -> Iterator[str]:
         """Answer one request in pieces, with one beam."""
@@ -373,35 +428,8 @@ class LanguageHost(Host):
             **_read_once(model, embeds, mask, generation),
         )
         if not isinstance(ids, Tensor):
-            return ids  # asked for with its scores
+            return ids  # with its scores, start token included
         return ids[:, 1:] if model.config.is_encoder_decoder else ids  # T5 begins with its start token
-
-    def _generate_scored(self, embeds: Tensor, mask: Tensor, **generation: Any) -> tuple[Tensor, Tensor]:
-        """New token ids (B, T), and the mean logarithm of their chances (B,), as beams are ranked by."""
-        made: Any = self._generate(embeds, mask, **generation, return_dict_in_generate=True, output_scores=True)
-        model = cast(Any, self.language_model)
-        ids = made.sequences[:, 1:] if model.config.is_encoder_decoder else made.sequences
-        if getattr(made, "sequences_scores", None) is not None:
-            return ids, made.sequences_scores
-        chances = model.compute_transition_scores(made.sequences, made.scores, normalize_logits=True)  # (B, T)
-        written = ids != model.generation_config.pad_token_id  # what follows the end does not count
-        return ids, chances.masked_fill(~written, 0.0).sum(-1) / written.sum(-1).clamp(min=1)
-
-
-def best_replies(texts: Sequence[str], scores: Sequence[float], several: int) -> list[Reply]:
-    """The likeliest of each request's replies, which carries all of them, best first.
-
-    Args:
-        texts: those of one request follow one another.
-        scores: logarithms; higher is likelier.
-        several: replies to each request.
-    """
-    best = []
-    for start in range(0, len(texts), several):
-        made = [Reply(texts[i], score=scores[i]) for i in range(start, start + several)]
-        ranked = sorted(made, key=lambda reply: reply.score or 0.0, reverse=True)
-        best.append(Reply(ranked[0].text, score=ranked[0].score, alternatives=ranked))
-    return best
 
 
 @torch.no_grad()

@@ -140,6 +140,19 @@ class HostContract:
         singly = [plugged.generate(one, prompt, **{**options, "num_beams": 1}) for one, prompt in asked]
         assert texts == ["".join(reply.text.split()) for reply in singly]
 
+    def test_several_replies_come_best_first(
+        self, plugged: Host, heard: ModalityInput, picture: ModalityInput, options: dict[str, Any]
+    ) -> None:
+        several = {**options, "do_sample": False, "num_beams": 3, "num_return_sequences": 2}
+        requests = [Request(picture), Request([picture, heard]), Request(heard, "what is this")]
+        for reply in plugged.generate_batch(requests, **several):
+            scores = [one.score for one in reply.alternatives]
+            assert len(scores) == 2
+            assert None not in scores
+            assert scores == sorted(scores, key=lambda score: score or 0.0, reverse=True)
+            assert (reply, reply.score) == (reply.alternatives[0], scores[0])
+        assert plugged.generate(picture, **options).alternatives == ()
+
     def test_it_stays_where_it_is_moved(self, plugged: Host, heard: ModalityInput, options: dict[str, Any]) -> None:
         before = plugged.generate(heard, **options)
         assert plugged.to("cpu") is plugged

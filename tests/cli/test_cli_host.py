@@ -70,3 +70,25 @@ def test_convert_names_the_option_whose_file_is_missing(cli, tmp_path, absent):
     assert f"'{absent}'" in ended.err
     assert "does not exist" in ended.err
     assert not (tmp_path / "made").exists()
+
+
+def test_convert_reads_minigpt4s_files(cli, tmp_path):
+    from lens_plugins.testing.small_prefix import write_minigpt4_files
+
+    files = write_minigpt4_files(tmp_path / "files")
+    words = [word for name, path in files.items() for word in (f"--{name}", path)]
+    heads = ("--vit-heads", "2", "--qformer-heads", "2")
+    ended = cli("host", "convert", tmp_path / "made", *words, *heads)
+    assert (ended.code, ended.out.strip()) == (0, str(tmp_path / "made"))
+    report = json.loads(cli("host", "inspect", tmp_path / "made", "--json").out)
+    assert report["kind"] == "minigpt4"
+
+
+def test_convert_wants_one_familys_files(cli, tmp_path):
+    (tmp_path / "file.pth").write_bytes(b"x")
+    common = ("--vit", tmp_path / "file.pth", "--llm", tmp_path)
+    for more in ((), ("--qformer",), ("--projection",), ("--instructblip", "--projection")):
+        words = [word for option in more for word in (option, tmp_path / "file.pth")]
+        ended = cli("host", "convert", tmp_path / "made", *common, *words)
+        assert (ended.code, ended.out) == (2, "")
+        assert "Give --instructblip for LAVIS's files, or --qformer and --projection" in ended.err

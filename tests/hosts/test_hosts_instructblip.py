@@ -237,9 +237,27 @@ def test_options_that_generate_does_not_know_are_refused(instructblip, options):
         instructblip.generate(small_input("image"), **options)
 
 
-def test_several_replies_to_one_request_are_refused(instructblip):
-    with pytest.raises(ConfigError, match="2 replies to 1 requests"):
-        instructblip.generate(small_input("image"), num_return_sequences=2, num_beams=2, max_new_tokens=2)
+@pytest.mark.parametrize("several", [0, -1, 1.5, "2"])
+def test_another_number_of_replies_than_a_whole_one_is_refused(instructblip, several):
+    with pytest.raises(ConfigError, match=r"num_return_sequences is .*; it must be a whole number of at least 1"):
+        instructblip.generate(small_input("image"), num_return_sequences=several, num_beams=2, max_new_tokens=2)
+
+
+def test_beams_are_read_once(instructblip):
+    """Their vectors and prompt pass the language model in one row each, and the answer is that of every beam's own."""
+    lengths = []
+    first = instructblip.language_model.model.layers[0]
+    hook = first.register_forward_hook(lambda _, given, __: lengths.append(tuple(given[0].shape[:2])))
+    given = [Request(small_input("image", seed=seed), prompt) for seed, prompt in enumerate(PROMPTS)]
+    how = {"num_beams": 3, "max_new_tokens": 6, "min_new_tokens": 6}
+    once = instructblip.generate_batch(given, **how)
+    longest = max(length for _, length in lengths)
+    assert lengths[:2] == [(3, longest), (9, 1)]
+    lengths.clear()
+    each = instructblip.generate_batch(given, use_cache=True, **how)
+    assert lengths[0] == (9, longest + 1)
+    hook.remove()
+    assert once == each
 
 
 def test_a_loaded_model_works_without_tokenizers_until_text_is_needed(pixels):

@@ -225,6 +225,21 @@ def test_a_seed_gives_the_same_in_a_batch(host, picture):
     assert host.generate_batch(requests, **how) == [host.generate(r.inputs, r.prompt, **how) for r in requests]
 
 
+def test_several_replies_are_those_of_seeds_that_follow(host, picture):
+    how = {"force_image": True, "max_new_tokens": 12, "top_p": 1.0}
+    reply = host.generate(picture, "make it red", num_return_sequences=3, seed=5, **how)
+    assert len(reply.alternatives) == 3
+    assert reply == reply.alternatives[0]
+    scores = [one.score for one in reply.alternatives]
+    assert scores == sorted(scores, reverse=True)
+    assert all(score < 0 for score in scores)
+    for one in reply.alternatives:
+        alone = host.generate(picture, "make it red", seed=one.seed, **how)
+        assert (alone, alone.codes.tolist()) == (one, one.codes.tolist())
+        assert np.array_equal(pixels_of(alone.images[0]), pixels_of(one.images[0]))
+    assert sorted(one.seed for one in reply.alternatives) == [5, 6, 7]
+
+
 def test_a_seed_leaves_torchs_own_numbers_alone(host, picture):
     torch.manual_seed(0)
     expected = torch.rand(3)
@@ -345,7 +360,12 @@ def test_one_clip_of_a_recording_is_read(host, tmp_path):
         ({"noise_level": -2}, ConfigError, "noise_level is -2"),
         ({"candidates": 0}, ConfigError, "candidates is 0; it must be at least 1"),
         ({"max_new_tokens": 4, "tempreature": 1.0}, ConfigError, "tempreature"),
-        ({"num_beams": 2, "num_return_sequences": 2, "max_new_tokens": 4}, ConfigError, "2 replies to 1 requests"),
+        (
+            {"num_return_sequences": 0},
+            ConfigError,
+            "num_return_sequences is 0; it must be a whole number of at least 1",
+        ),
+        ({"num_beams": 2, "num_return_sequences": 3, "max_new_tokens": 4}, ConfigError, "transformers refuses"),
         ({"fuse": "before"}, LensPluginsError, "no place 'before'"),
     ],
 )

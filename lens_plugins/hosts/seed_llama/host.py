@@ -22,7 +22,17 @@ from ..base import Host, LoadOptions
 from ..loading import load_tokenizer
 from ..messages import Reply, Seen
 from ..outline import Outline
-from ..prefix import LanguageModel, check_one_beam, check_room, pad_rows, run_generate
+from ..prefix import (
+    SCORED,
+    LanguageModel,
+    best_of,
+    check_one_beam,
+    check_room,
+    pad_rows,
+    replies_each,
+    run_generate,
+    scores_of,
+)
 from ..source import HostNotes, name_of
 from ..streaming import TOKENIZING, stream_text
 from .constrain import WholePictures
@@ -243,7 +253,7 @@ class SeedLlamaHost(Host):
             InputError: not codes of this host.
             ConfigError: an unknown or wrong field of `Drawing`.
         """
-        return self._pictures(codes, seed, self._drawing(drawing))
+        return self._pictures(codes, [seed] * len(codes), self._drawing(drawing))
 
     # Asking
 
@@ -313,21 +323,29 @@ class SeedLlamaHost(Host):
         """Replies to whole prompts, codes in place; and the same as written, for the history of a conversation."""
         order = self._order(generation)
         written = self._write(texts, order)
-        return self._drawn(written, order), written
+        replies = self._drawn(written, order)
+        several = replies_each(order.generation)
+        return best_of(replies, several) if several > 1 else replies, [one for one, _ in written]
 
     def write(self, texts: Sequence[str], **generation: Any) -> list[Written]:
         """What the language model writes to whole prompts; no picture is drawn."""
-        return self._write(texts, self._order(generation))
+        return [written for written, _ in self._write(texts, self._order(generation))]
 
     # Steps
 
-    def _write(self, texts: Sequence[str], order: _Order) -> list[Written]:
+    def _write(self, texts: Sequence[str], order: _Order) -> list[tuple[Written, float | None]]:
+        """What is written to each prompt, and how likely it is where several replies are asked for."""
         ids, mask = self._batch([self._opened(text, order) for text in texts])
-        made = self._generate(ids, mask, order)
-        if len(made) != len(texts):
-            raise ConfigError(f"One reply goes with each request, got {len(made)} replies to {len(texts)} requests.")
+        scores: list[float | None] = [None] * len(texts)
+        if replies_each(order.generation) == 1:
+            made = self._generate(ids, mask, order)
+        else:
+            scored = self._generate(ids, mask, order, **SCORED)
+            made, scores = scored.sequences, scores_of(self.language_model, scored).tolist()
         with TOKENIZING:
-            return [self.vocabulary.read(row.tolist(), self.tokenizer, forced=order.force_image) for row in made]
+            rows = [row.tolist() for row in made[:, ids.shape[1] :]]
+            written = [self.vocabulary.read(row, self.tokenizer, forced=order.force_image) for row in rows]
+        return list(zip(written, scores))
 
     @torch.no_grad()
     def _codes(self, seen: Sequence[Seen]) -> list[list[Tensor]]:
@@ -386,7 +404,7 @@ class SeedLlamaHost(Host):
         known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
         return next(id_ for id_ in known if id_ is not None)
 
-    def _generate(self, ids: Tensor, mask: Tensor, order: _Order, **how: Any) -> Tensor:  # -> (B, new tokens)
+    def _generate(self, ids: Tensor, mask: Tensor, order: _Order, **how: Any) -> Any:  # -> (B, prompt and new tokens)
         options = {"pad_token_id": self._pad, **order.generation, **how}
         if order.force_image:
             from transformers import LogitsProcessorList
@@ -400,28 +418,34 @@ class SeedLlamaHost(Host):
             )
             options["logits_processor"] = LogitsProcessorList([*options.get("logits_processor", ()), whole])
         seeded = partial(generate_seeded, self.language_model, order.seed)
-        made = run_generate(seeded, input_ids=ids, attention_mask=mask, **options)
-        return made[:, ids.shape[1] :]
+        return run_generate(seeded, input_ids=ids, attention_mask=mask, **options)
 
-    def _drawn(self, written: Sequence[Written], order: _Order) -> list[SeedReply]:
-        """Draw the pictures of all replies together; each with the call's seed, so neighbours change nothing."""
-        codes = [part for one in written for part in one.parts if isinstance(part, Tensor)]
-        pictures = iter(self._pictures(torch.stack(codes), order.seed, order.drawing) if codes else ())
+    def _drawn(self, written: Sequence[tuple[Written, float | None]], order: _Order) -> list[SeedReply]:
+        """Draw the pictures of all replies together; each with its reply's seed, so neighbours change nothing."""
+        several = replies_each(order.generation)
+        seeds = [order.seed + number % several for number in range(len(written))]  # as its words were sampled
+        asked = [
+            (part, seed) for (one, _), seed in zip(written, seeds) for part in one.parts if isinstance(part, Tensor)
+        ]
+        pictures: Iterator[Image.Image] = iter(())
+        if asked:
+            codes = torch.stack([part for part, _ in asked])
+            pictures = iter(self._pictures(codes, [seed for _, seed in asked], order.drawing))
         replies = []
-        for one in written:
+        for (one, score), seed in zip(written, seeds):
             for problem in one.problems:
                 log.warning("%s left out a malformed picture: %s.", self.name, problem)
             own = [part for part in one.parts if isinstance(part, Tensor)]
             parts = [part if isinstance(part, str) else next(pictures) for part in one.parts]
-            replies.append(SeedReply.of(parts, one.text, own, one.problems, order.seed))
+            replies.append(SeedReply.of(parts, one.text, own, one.problems, seed, score))
         return replies
 
     @torch.no_grad()
-    def _pictures(self, codes: Tensor, seed: int, how: Drawing) -> list[Image.Image]:  # codes: (B, Q)
+    def _pictures(self, codes: Tensor, seeds: Sequence[int], how: Drawing) -> list[Image.Image]:  # codes: (B, Q)
         """Draw codes; of several candidates each keep the one that reads most like them (as DALL·E ranks by CLIP)."""
         embeds = self.model.tokenizer.image_embeds(codes).repeat_interleave(how.candidates, 0)  # (B·K, E)
-        seeds = [seed + k * _APART for k in range(how.candidates)] * len(codes)
-        drawn = self.detokenizer.draw(embeds, seeds, how)
+        apart = [seed + k * _APART for seed in seeds for k in range(how.candidates)]
+        drawn = self.detokenizer.draw(embeds, apart, how)
         if how.candidates == 1:
             return drawn
         read = self.model.tokenizer.image_embeds(self.encode_codes(drawn))

@@ -32,10 +32,16 @@ class SeedReply(Reply):
 
     @classmethod
     def of(
-        cls, parts: Iterable[str | Image], text: str, codes: list[Tensor], problems: Iterable[str], seed: int
+        cls,
+        parts: Iterable[str | Image],
+        text: str,
+        codes: list[Tensor],
+        problems: Iterable[str],
+        seed: int,
+        score: float | None = None,
     ) -> Self:
         """Text and pictures in order, with what belongs to them."""
-        reply = cls(text, parts)
+        reply = cls(text, parts, score=score)
         reply.codes = torch.stack(codes) if codes else torch.empty(0, 0, dtype=torch.long)
         reply.problems = tuple(problems)
         reply.seed = seed

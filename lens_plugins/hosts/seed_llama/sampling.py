@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..prefix import LanguageModel
+from ..prefix import LanguageModel, mean_chance
 
 __all__ = ["Drawn", "generate_seeded"]
 
@@ -29,6 +29,7 @@ class Drawn:
         self._seed = seed
         self._returned = returned
         self._generators: list[torch.Generator] = []
+        self._chances: list[Tensor] = []
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # (B, T), (B, V) -> (B, V)
         if not self._generators:
@@ -36,17 +37,27 @@ class Drawn:
             self._generators = [torch.Generator(scores.device).manual_seed(seed) for seed in seeds]
         rows = zip(scores.softmax(dim=-1), self._generators)
         drawn = torch.stack([torch.multinomial(chances, 1, generator=own) for chances, own in rows])  # (B, 1)
+        self._chances.append(scores.log_softmax(dim=-1).gather(1, drawn))
         return torch.full_like(scores, -torch.inf).scatter_(1, drawn, 0.0)
 
+    @property
+    def chances(self) -> Tensor:
+        """Logarithms of the chances of what was drawn, (B, T)."""
+        return torch.cat(self._chances, dim=1)
 
-def generate_seeded(model: LanguageModel, seed: int, **options: Any) -> Tensor:
+
+def generate_seeded(model: LanguageModel, seed: int, **options: Any) -> Any:
     """transformers' `generate`, in which sampling leaves torch's common random numbers alone.
 
     Sampling of several beams does use them: such calls wait for one another, and what others draw meanwhile counts.
 
     Args:
-        seed: of sampling; the same numbers as after ``torch.manual_seed(seed)`` for one prompt.
+        seed: of sampling; the same numbers as after ``torch.manual_seed(seed)`` for one prompt. Of several replies to
+            one prompt each has the seed after that of the one before.
         options: of `generate`.
+
+    Returns:
+        What `generate` returns. Where scores were asked for, sampling too has `sequences_scores` (B,).
     """
     if not options.get("do_sample"):
         return model.generate(**options)
@@ -57,9 +68,14 @@ def generate_seeded(model: LanguageModel, seed: int, **options: Any) -> Tensor:
             return model.generate(**options)
 
     def decode(model: Any, input_ids: Tensor, *, logits_processor: Any, generation_config: Any, **more: Any) -> Any:
-        logits_processor.append(Drawn(seed, options.get("num_return_sequences", 1)))
+        drawn = Drawn(seed, options.get("num_return_sequences") or 1)
+        logits_processor.append(drawn)
         generation_config.do_sample = False  # of a copy; the token drawn is the only one left
         more |= {"streamer": options.get("streamer")}  # which `generate` does not hand to decoders from outside
-        return model._sample(input_ids, logits_processor=logits_processor, generation_config=generation_config, **more)
+        made = model._sample(input_ids, logits_processor=logits_processor, generation_config=generation_config, **more)
+        if not isinstance(made, Tensor):
+            new = made.sequences[:, input_ids.shape[1] :]
+            made.sequences_scores = mean_chance(drawn.chances[:, : new.shape[1]], new, options.get("pad_token_id"))
+        return made
 
     return model.generate(custom_generate=decode, **options)
