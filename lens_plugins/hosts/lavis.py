@@ -22,7 +22,17 @@ from ..splice import FrozenViT, Held
 from .base import Host, LoadOptions
 from .instructblip import Blip2Host, InstructBlipHost
 from .messages import Reply, Request, Seen
-from .prefix import SCORED, LanguageModel, best_of, check_one_beam, replies_each, run_generate, sampled, scores_of
+from .prefix import (
+    SCORED,
+    LanguageModel,
+    best_of,
+    check_one_beam,
+    check_options,
+    replies_each,
+    run_generate,
+    sampled,
+    scores_of,
+)
 from .streaming import TOKENIZING, stream_text
 
 if TYPE_CHECKING:
@@ -249,6 +259,7 @@ class LavisQFormerHost(Host):
         groups: dict[tuple[int, int], list[int]] = {}
         for number, (features, ids) in enumerate(rows):
             groups.setdefault((len(features), len(ids)), []).append(number)
+        check_options(generation)
         replies: dict[int, Reply] = {}
         several = replies_each(generation)
         for numbers in groups.values():
@@ -264,6 +275,7 @@ class LavisQFormerHost(Host):
 
     def pieces(self, seen: Seen, prompt: str, **generation: Any) -> Iterator[str]:
         """A caption in pieces, with one beam."""
+        check_options(generation)
         check_one_beam(generation)
         features, ids = torch.cat(seen.features)[None], self._prompt_ids(prompt)[None]
         options = {**generation, "num_beams": 1}

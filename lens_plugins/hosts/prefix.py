@@ -33,6 +33,7 @@ __all__ = [
     "best_of",
     "check_ids",
     "check_one_beam",
+    "check_options",
     "check_room",
     "mean_chance",
     "pad_rows",
@@ -52,6 +53,11 @@ _FROM_FOLDER = (
     "num_beams", "max_new_tokens", "min_new_tokens", "repetition_penalty", "length_penalty", "do_sample", "top_p",
     "top_k", "temperature", "no_repeat_ngram_size",
 )  # fmt: skip
+_OURS = {
+    "inputs", "input_ids", "inputs_embeds", "attention_mask", "past_key_values", "streamer", "return_dict_in_generate",
+    "custom_generate", "trust_remote_code", "assistant_model",
+}  # fmt: skip
+"""What a host gives `generate` by itself, and what would load and run code of a repository."""
 _VICUNA_PAD = 32000  # id of the [PAD] that LAVIS adds to Vicuna's tokenizer
 _END = 2  # "</s>" of LLaMA, with which LAVIS's prompts for Vicuna begin
 
@@ -124,15 +130,29 @@ def pad_rows(rows: Sequence[Tensor], *, side: str = "left", value: float = 0.0) 
     )
 
 
+def check_options(generation: Mapping[str, Any]) -> None:
+    """Refuse generation options that are the host's own, would run code of others, or are no counts.
+
+    Raises:
+        ConfigError: names the option.
+    """
+    for name in _OURS & generation.keys():
+        raise ConfigError(f"The generation option {name} is not the caller's to give; leave it out.")
+    for name in ("num_beams", "num_return_sequences"):
+        count = generation.get(name)
+        if count is not None and not (isinstance(count, int) and count >= 1):
+            raise ConfigError(f"{name} is {count!r}; it must be a whole number of at least 1.")
+
+
 def run_generate(generate: Callable[..., Any], **options: Any) -> Any:
     """Call transformers' `generate`.
 
     Raises:
-        ConfigError: it refuses the options.
+        ConfigError: it refuses the options, or fails on what they hold.
     """
     try:
         return generate(**options)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
         raise ConfigError(f"transformers refuses these generation options: {error}") from error
 
 
@@ -161,15 +181,8 @@ SCORED: dict[str, Any] = {"return_dict_in_generate": True, "output_scores": True
 
 
 def replies_each(generation: Mapping[str, Any]) -> int:
-    """How many replies to one request the options ask for.
-
-    Raises:
-        ConfigError: no whole number of at least 1.
-    """
-    several = generation.get("num_return_sequences")
-    if several is not None and not (isinstance(several, int) and several >= 1):
-        raise ConfigError(f"num_return_sequences is {several!r}; it must be a whole number of at least 1.")
-    return several or 1
+    """How many replies to one request the options ask for."""
+    return generation.get("num_return_sequences") or 1
 
 
 def scores_of(model: Any, made: Any) -> Tensor:
@@ -412,7 +425,14 @@ class LanguageHost(Host):
         return pad_rows(rows, side="right" if self.language_model.config.is_encoder_decoder else "left")
 
     def _options(self, generation: dict[str, Any]) -> dict[str, Any]:
-        """A call's options over the host's own, and where an answer ends."""
+        """A call's options over the host's own, and where an answer ends.
+
+        Raises:
+            ConfigError: see `check_options`.
+        """
+        check_options(generation)
+        if generation.get("guidance_scale") not in (None, 1):
+            raise ConfigError("guidance_scale needs a prompt of ids alone, and this one has vectors; leave it out.")
         options = sampled({**self.generation, **generation})
         if self.stop is not None:
             others = options.get("stopping_criteria") or ()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lens_plugins.errors import ConfigError
-from lens_plugins.hosts.streaming import stream_text
+from lens_plugins.hosts.streaming import cut_at, stopping_at, stream_text
 from lens_plugins.testing.small import small_input, small_lens
 
 
@@ -59,3 +59,67 @@ def test_the_work_is_asked_to_stop_at_its_next_token(instructblip):
     assert next(stream).strip() == "a"
     stream.close()
     assert asked[-1]
+
+
+def test_blanks_in_front_are_left_out(instructblip):
+    class Spaced:
+        def decode(self, ids, **_):
+            return "".join(f"  w{int(one)}" for one in ids)
+
+    def run(streamer, stopping_criteria):
+        for one in (0, 4, 9):
+            streamer.put(torch.tensor([one]))
+        streamer.end()
+
+    pieces = list(stream_text(run, Spaced()))
+    assert "".join(pieces) == "w4  w9"
+    assert not pieces[0].startswith(" ")
+
+
+def test_a_callers_own_criteria_are_heard_too(instructblip):
+    """One token is enough for them."""
+    pieces = instructblip.stream(
+        small_input("image"), max_new_tokens=50, min_new_tokens=50, stopping_criteria=[lambda ids, scores: True]
+    )
+    assert len("".join(pieces).split()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        (["a b ", "c"], "a b c"),
+        (["a b##", "# c"], "a b"),
+        (["a", "#", "#", "#", "d"], "a"),
+        (["a##", "b#", "c"], "a##b#c"),
+        (["###"], ""),
+        (["a ##"], "a ##"),
+        ([], ""),
+        (["one###two###"], "one"),
+    ],
+)
+def test_a_text_ends_where_the_sign_stands(pieces, expected):
+    closed = []
+
+    def made():
+        try:
+            yield from pieces
+        finally:
+            closed.append(True)
+
+    cut = list(cut_at(made(), "###"))
+    assert "".join(cut) == expected
+    assert all(cut)
+    assert closed == [True]
+
+
+def test_rows_end_one_by_one():
+    class Letters:
+        def decode(self, ids):
+            return "".join(map(chr, ids))
+
+    def stops(*rows):
+        ids = torch.tensor([list(map(ord, row)) for row in rows])
+        return stopping_at("##", Letters())(ids, None).tolist()
+
+    assert stops("ab#", "a##", "##a") == [False, True, True]
+    assert stops("#abc", "##bc") == [False, False]  # too long ago: it ended then

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import numpy as np
@@ -42,6 +43,27 @@ def test_neighbours_change_nothing_and_a_seed_repeats(detokenizer, embeds, monke
     assert np.abs(together - alone).max() <= 1  # of 255: a float's rounding
     assert np.abs(together[0] - together[1]).max() > 5
     assert np.abs(pixels(detokenizer.draw(embeds[:1], [99], QUICK)) - alone[0]).max() > 5
+
+
+def test_a_pipeline_that_brings_code_is_not_loaded_and_its_code_not_run(folder, tmp_path, monkeypatch):
+    copy, ran = shutil.copytree(folder, tmp_path / "unclip"), tmp_path / "ran"
+    (copy / "evil.py").write_text(f"open({str(ran)!r}, 'w').close()")
+    (copy / "unet" / "evil.py").write_text(f"open({str(ran)!r}, 'w').close()")
+    monkeypatch.syspath_prepend(copy)
+    index = json.loads((copy / "model_index.json").read_text())
+    for part in (["evil", "UNet"], ["this", "UNet"]):
+        (copy / "model_index.json").write_text(json.dumps({**index, "unet": part}))
+        with pytest.raises(CheckpointError, match=rf"Its unet is of '{part[0]}'; parts are read of diffusers"):
+            Detokenizer.load(copy)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"unet": [1]}', '{"unet": {"a": 1}}', '{"_class_name": 3}'])
+def test_a_damaged_index_is_one_sentence(folder, tmp_path, text):
+    copy = shutil.copytree(folder, tmp_path / "unclip")
+    (copy / "model_index.json").write_text(text)
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        Detokenizer.load(copy)
 
 
 def test_large_pictures_are_drawn_few_at_a_time(detokenizer, embeds, monkeypatch):

@@ -17,6 +17,8 @@ from typing_extensions import Self
 from ..._config import FrozenConfig
 from ..._optional import require
 from ...errors import CheckpointError, ConfigError, DoesNotFit, InputError, Unsupported
+from ...files.hub import fetch_optional
+from ...files.jsons import read_json_object
 from ..quiet import quiet
 
 if TYPE_CHECKING:
@@ -50,6 +52,25 @@ class Drawing(FrozenConfig):
         )
         self._require(self.candidates >= 1, f"candidates is {self.candidates}; it must be at least 1.")
         self._require(self.noise_level >= 0, f"noise_level is {self.noise_level}; it must be at least 0.")
+
+
+_INDEX = "model_index.json"
+_LIBRARIES = ("diffusers", "transformers", "stable_diffusion")  # the last is a part of diffusers
+_BROKEN = (CheckpointError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError)
+
+
+def _check_libraries(source: str | Path) -> None:
+    """Refuse a pipeline whose parts are of other libraries: diffusers would import whatever is named there.
+
+    Raises:
+        CheckpointError: names the part and the library; or the index cannot be read.
+    """
+    index = Path(source, _INDEX) if Path(source).is_dir() else fetch_optional(str(source), _INDEX)
+    parts = read_json_object(index) if index is not None and index.is_file() else {}
+    for name, part in parts.items():
+        library = part[0] if isinstance(part, list) and part else None
+        if not (name.startswith("_") or library is None or library in _LIBRARIES):
+            raise CheckpointError(f"Its {name} is of {library!r}; parts are read of {', '.join(_LIBRARIES)} alone.")
 
 
 class _AbsentEncoder(nn.Module):
@@ -99,17 +120,18 @@ class Detokenizer:
             offload: keep on the accelerator only the part that computes.
 
         Raises:
-            CheckpointError: absent, withdrawn or unreachable.
+            CheckpointError: absent, withdrawn, unreachable or damaged, or it names a library of its own for a part.
             MissingDependency: diffusers is not installed.
             Unsupported: offload without an accelerator.
         """
         diffusers = require("diffusers", extra="seed", purpose="Drawing pictures")
         try:
+            _check_libraries(source)
             with quiet():
                 pipeline = diffusers.StableUnCLIPImg2ImgPipeline.from_pretrained(
-                    str(source), image_encoder=None, feature_extractor=None, dtype=dtype
+                    str(source), image_encoder=None, feature_extractor=None, dtype=dtype, trust_remote_code=False
                 )
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except _BROKEN as error:
             raise CheckpointError(
                 f"The unCLIP weights {source} cannot be loaded: {error} stabilityai withdrew its repository "
                 f"stable-diffusion-2-1-unclip in late 2025; {UNCLIP} is a community mirror, and a folder works too."

@@ -27,6 +27,7 @@ from ..prefix import (
     LanguageModel,
     best_of,
     check_one_beam,
+    check_options,
     check_room,
     pad_rows,
     replies_each,
@@ -361,6 +362,7 @@ class SeedLlamaHost(Host):
 
     def _order(self, options: Mapping[str, Any]) -> _Order:
         """Sort the options of a call into those of its reader."""
+        check_options(options)
         rest = dict(options)
         force_image, seed = bool(rest.pop("force_image", False)), rest.pop("seed", None)
         seed = int(torch.randint(2**31, ())) if seed is None else seed
