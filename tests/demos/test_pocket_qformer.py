@@ -66,6 +66,7 @@ def test_a_pair_goes_through_the_vit_together(lessons):
     assert all(" and " in answer for answer in lesson.answers)
 
 
+@pytest.mark.slow  # the language model is in bfloat16: minutes on a processor without instructions for it
 def test_pairs_train_the_qformer_and_nothing_that_is_frozen(work, lessons, pupil):
     vit, made = lessons
     before = digest(vit.vit), [p.clone() for p in pupil.parameters()]
