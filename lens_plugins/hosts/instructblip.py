@@ -146,10 +146,11 @@ class Blip2Host(LanguageHost):
         state = {f"vision_model.{name}": tensor for name, tensor in tower.state_dict().items()}
         if any(tensor.is_meta for tensor in state.values()):
             return {}
+        # a trained host may have key biases, which LAVIS's names have no place for
         rows = EVA_VIT.inverse()
         try:
             return rows.match(state).tensors
-        except CheckpointError:  # key biases, which LAVIS's names have no place for
+        except CheckpointError:
             return rows.match({name: t for name, t in state.items() if not name.endswith("qkv.bias")}).tensors
 
     @classmethod
@@ -176,6 +177,7 @@ class Blip2Host(LanguageHost):
         Returns:
             (B, Q, H)
         """
+        # fused before the Q-Former means side by side on the token axis, whose length it does not mind
         features = features if isinstance(features, Tensor) else torch.cat(list(features), dim=1)
         output = self.query_output(features, qformer_input_ids, qformer_attention_mask)  # (B, Q, C)
         return self.projection(output.to(self.projection.bias.dtype))  # (B, Q, C) -> (B, Q, H)
@@ -190,11 +192,13 @@ class Blip2Host(LanguageHost):
 
     def prefixes(self, seen: Sequence[Seen], prompts: Sequence[str]) -> list[Tensor]:
         """The prefix (u·Q, H) of every request; equal units with equal prompts pass the Q-Former once."""
+        # equal frames are one tensor, so their identity tells them
         units = {(id(unit), prompt): unit for s, prompt in zip(seen, prompts) for unit in s.features}
         made: dict[tuple[int, str], Tensor] = {}
         lengths: dict[int, list[tuple[int, str]]] = {}
         for key, unit in units.items():
             lengths.setdefault(len(unit), []).append(key)
+        # the Q-Former's words are padded, its features are not: frames of one length go together
         for keys in lengths.values():
             text = self.qformer_text([prompt for _, prompt in keys])
             made.update(zip(keys, self.prefix(torch.stack([units[key] for key in keys]), *text)))
@@ -251,6 +255,7 @@ class InstructBlipHost(Blip2Host):
             return self.qformer(input_ids=None, query_embeds=self._queries(features), **self._context(features))[0]
         queries, ids = self._queries(features), qformer_input_ids.to(features.device)
         mask = torch.ones_like(ids) if qformer_attention_mask is None else qformer_attention_mask.to(ids.device)
+        # queries and words attend to one another; of the output the queries alone go on
         mask = torch.cat([mask.new_ones(queries.shape[:2]), mask], dim=1)  # (B, Q + L)
         output = self.qformer(input_ids=ids, attention_mask=mask, query_embeds=queries, **self._context(features))[0]
         return output[:, : queries.shape[1]]  # (B, Q + L, C) -> (B, Q, C)
@@ -265,6 +270,7 @@ class InstructBlipHost(Blip2Host):
         if self.qformer_tokenizer is None:
             origin = self._origin("the tokenizer of its Q-Former")
             self.qformer_tokenizer = load_tokenizer(origin, subfolder="qformer_tokenizer")
+        # a copy: the user's own tokenizer keeps its side
         tokenizer = copy.copy(self.qformer_tokenizer)
         tokenizer.truncation_side = "left"
         room = min(_QFORMER_TOKENS, self.qformer.config.max_position_embeddings)

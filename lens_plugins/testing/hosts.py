@@ -91,6 +91,7 @@ class HostContract:
         host.plug(lens)
         requests = [Request(picture), Request([heard]), Request(picture, "what is this"), Request([picture, heard])]
         together = host.generate_batch(requests, batch_size=3, **options)
+        # the second batch has one request, so that it is padded otherwise
         backwards = host.generate_batch(requests[::-1], batch_size=3, **options)
         alone = [host.generate(r.inputs, r.prompt, **options) for r in requests]
         host.unplug(lens.modality)
@@ -115,6 +116,7 @@ class HostContract:
     def test_a_stream_is_the_answer_of_one_beam_without_a_blank_in_front(
         self, plugged: Host, heard: ModalityInput, picture: ModalityInput, options: dict[str, Any]
     ) -> None:
+        # words are compared: the streamer keeps blanks that a reply does not have
         one_beam = {**options, "num_beams": 1}
         pieces = list(plugged.stream([picture, heard], "what is this", **one_beam))
         whole = plugged.generate([picture, heard], "what is this", **one_beam)
@@ -191,6 +193,7 @@ class HostContract:
         self, plugged: Host, heard: ModalityInput, picture: ModalityInput
     ) -> None:
         labels = ["heard", "picture"]
+        # each label's vector is that of one input, so the right answer is known
         own, plugged.text_tower = plugged.text_tower, None
         try:
             with pytest.raises(Unsupported, match="has no text tower"):
