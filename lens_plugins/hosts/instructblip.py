@@ -88,6 +88,7 @@ class Blip2Host(LanguageHost):
 
         notes = HostNotes.of(source)
         model = load_pretrained(getattr(transformers, cls.model_class), source, options, notes)
+        # the tower that was just loaded is dropped again: it is the proof that both are the same
         if options.vit is not None:
             share_tower(model.vision_model, options.vit)
         host = cls(
@@ -106,6 +107,7 @@ class Blip2Host(LanguageHost):
         import transformers
 
         config = read_config(source)
+        # shapes alone are wanted: on the meta device seven billion parameters cost nothing
         with torch.device("meta"):
             model = getattr(transformers, cls.model_class)(config)
         parts = {name: module for name, module in model.named_children() if name in _PARTS}
@@ -144,6 +146,7 @@ class Blip2Host(LanguageHost):
         """See `Host.vit_state`."""
         tower = _parts(self.model).vision_model
         state = {f"vision_model.{name}": tensor for name, tensor in tower.state_dict().items()}
+        # offloaded weights lie on the meta device, where there is nothing to compare
         if any(tensor.is_meta for tensor in state.values()):
             return {}
         # a trained host may have key biases, which LAVIS's names have no place for
@@ -180,6 +183,7 @@ class Blip2Host(LanguageHost):
         # fused before the Q-Former means side by side on the token axis, whose length it does not mind
         features = features if isinstance(features, Tensor) else torch.cat(list(features), dim=1)
         output = self.query_output(features, qformer_input_ids, qformer_attention_mask)  # (B, Q, C)
+        # the bias tells the dtype: a quantised weight is uint8
         return self.projection(output.to(self.projection.bias.dtype))  # (B, Q, C) -> (B, Q, H)
 
     def query_output(
@@ -192,7 +196,7 @@ class Blip2Host(LanguageHost):
 
     def prefixes(self, seen: Sequence[Seen], prompts: Sequence[str]) -> list[Tensor]:
         """The prefix (u·Q, H) of every request; equal units with equal prompts pass the Q-Former once."""
-        # equal frames are one tensor, so their identity tells them
+        # the instruction is read together with the features, so the same unit under another prompt is another row
         units = {(id(unit), prompt): unit for s, prompt in zip(seen, prompts) for unit in s.features}
         made: dict[tuple[int, str], Tensor] = {}
         lengths: dict[int, list[tuple[int, str]]] = {}
@@ -209,6 +213,7 @@ class Blip2Host(LanguageHost):
         return ()
 
     def _queries(self, features: Tensor) -> Tensor:
+        # read through its owner: under offloading the parameter itself is on the meta device
         queries = Held(self.model, "query_tokens").read()  # (1, Q, C)
         return queries.to(features.device, self.qformer_norm.weight.dtype).expand(len(features), -1, -1)  # (B, Q, C)
 
@@ -255,7 +260,7 @@ class InstructBlipHost(Blip2Host):
             return self.qformer(input_ids=None, query_embeds=self._queries(features), **self._context(features))[0]
         queries, ids = self._queries(features), qformer_input_ids.to(features.device)
         mask = torch.ones_like(ids) if qformer_attention_mask is None else qformer_attention_mask.to(ids.device)
-        # queries and words attend to one another; of the output the queries alone go on
+        # queries stand before the text, and the mask covers both
         mask = torch.cat([mask.new_ones(queries.shape[:2]), mask], dim=1)  # (B, Q + L)
         output = self.qformer(input_ids=ids, attention_mask=mask, query_embeds=queries, **self._context(features))[0]
         return output[:, : queries.shape[1]]  # (B, Q + L, C) -> (B, Q, C)
@@ -270,7 +275,7 @@ class InstructBlipHost(Blip2Host):
         if self.qformer_tokenizer is None:
             origin = self._origin("the tokenizer of its Q-Former")
             self.qformer_tokenizer = load_tokenizer(origin, subfolder="qformer_tokenizer")
-        # a copy: the user's own tokenizer keeps its side
+        # a copy, since the side is a setting of the tokenizer that the user may have handed over
         tokenizer = copy.copy(self.qformer_tokenizer)
         tokenizer.truncation_side = "left"
         room = min(_QFORMER_TOKENS, self.qformer.config.max_position_embeddings)

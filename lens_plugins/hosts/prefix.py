@@ -296,10 +296,11 @@ class LanguageHost(Host):
         """
         embeds, mask = self._embedded(prefix, input_ids, attention_mask)
         model = self.language_model
-        # T5 reads vectors and prompt in its encoder, and its decoder has one word so far
+        # T5 reads vectors and prompt in its encoder, so only the decoder's first step is left to score
         if model.config.is_encoder_decoder:
             start = mask.new_full((len(mask), 1), model.config.decoder_start_token_id)
             return model(inputs_embeds=embeds, attention_mask=mask, decoder_input_ids=start).logits
+        # without padding the model counts positions by itself, as in the recordings
         if bool(mask.all()):
             return model(inputs_embeds=embeds, attention_mask=mask).logits
         places = (mask.cumsum(-1) - 1).clamp(min=0)  # padding takes no position, as in `generate`
@@ -409,7 +410,7 @@ class LanguageHost(Host):
         ids = input_ids.to(prefix.device)
         if len(prefix) != len(ids):
             raise InputError(f"There are {len(prefix)} prefixes for {len(ids)} prompts; one goes with each.")
-        # HERE has no embedding; what stands for it is cut out below
+        # HERE has no embedding; what stands in for it is cut out again below
         text = self.language_model.get_input_embeddings()(ids.clamp(min=0))  # (B, T, H)
         prefix = prefix.to(text.device, text.dtype)
         mask = torch.ones_like(ids) if attention_mask is None else attention_mask.to(ids.device)
@@ -452,7 +453,7 @@ class LanguageHost(Host):
         # over several devices the model's own generate does this before it calls the language model's
         if getattr(self.model, "hf_device_map", None):
             cast(Any, self.model)._preprocess_accelerate()
-        # LLaMA and OPT name no padding; any id will do, since what follows the end is cut off
+        # transformers warns on every call where no padding is set, and pads with the end token
         if model.generation_config.pad_token_id is None and "pad_token_id" not in generation:
             generation["pad_token_id"] = getattr(self.tokenizer, "pad_token_id", None) or 0
         ids = run_generate(

@@ -77,6 +77,7 @@ class FrozenViT:
         self.blocks = blocks
         self.norm = norm
         self.image_size = image_size
+        # one row of positions belongs to the class token, the others to patches
         _, rows, self.width = positions.placed.shape
         self.num_patches = rows - 1
         for what, part in (("class token", class_token), ("final norm", Held(norm, "weight"))):
@@ -133,6 +134,7 @@ class FrozenViT:
         expected = (3, self.image_size, self.image_size)
         if pixels.ndim != 4 or tuple(pixels.shape[1:]) != expected:
             raise DoesNotFit(f"{self.name} reads pictures of shape (B, {_x(expected)}), got ({_x(pixels.shape)}).")
+        # under fp16 the patch convolution is halved while the positions stay float32
         dtype = next(self.patch_embedding.parameters()).dtype
         tokens = self.patch_embedding(pixels.to(self.device, dtype))
         if tokens.ndim == 4:
@@ -150,8 +152,10 @@ class FrozenViT:
         tokens = [latents] if isinstance(latents, Tensor) else list(latents)
         self._check(tokens)
         class_token, positions = self.class_token.read(), self.positions.read()
+        # a lens may lie on another device, or have been loaded in another precision
         tokens = [t.to(positions.device, self.dtype) for t in tokens]
         out = self.blocks(join_tokens(tokens, class_token.to(positions), positions))
+        # transformers' encoders answer with an object, LAVIS's and timm's with a tensor
         return self.norm(out if isinstance(out, Tensor) else out.last_hidden_state)
 
     def pool(self, features: Tensor) -> Tensor:  # (B, T, D) -> (B, D)

@@ -44,7 +44,7 @@ def test_every_error_has_an_exit_code():
     def below(error):
         return [error, *(deeper for each in error.__subclasses__() for deeper in below(each))]
 
-    assert {error.exit_code for error in below(LensPluginsError)} == {1, 2}
+    assert {error.exit_code for error in below(LensPluginsError)} == {1, 2, 130}
 
 
 def test_an_unexpected_error_is_one_line_and_names_the_way_to_its_traceback(cli, raising):

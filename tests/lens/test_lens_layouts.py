@@ -193,7 +193,7 @@ class TestHonesty:
         assert load_lens(path, heads=1).modality == "tactile"
 
     def test_a_catalogue_id_says_which_lens_it_means(self, plain_clip, monkeypatch):
-        monkeypatch.setattr("lens_plugins.lens.loading.fetch", lambda repository, file: plain_clip)
+        monkeypatch.setattr("lens_plugins.lens.loading.fetch", lambda *_, **__: plain_clip)
         assert load_lens("vitlensL_tactile", heads=1).modality == "tactile"
 
     def test_heads_of_a_narrow_tower_are_asked_for(self, write):

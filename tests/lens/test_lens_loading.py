@@ -208,8 +208,9 @@ class TestHub:
 
 
 def test_a_shipped_lens_is_a_folder_in_the_package(monkeypatch, folder):
-    row = catalog.LensRow("pocket-x", "point_cloud", "pocket", str(folder), "model.safetensors", "Apache-2.0")
-    monkeypatch.setattr(loading.catalog, "LENSES", (row,))
+    row = catalog.LensRow("pocket-x", "point_cloud", "pocket", "a-folder", "model.safetensors", "Apache-2.0")
+    monkeypatch.setattr(loading.catalog, "find_lens", lambda _: row)
+    monkeypatch.setattr(loading.catalog, "folder_of", {"a-folder": folder}.__getitem__)
     assert load_lens("pocket-x").source == folder
 
 

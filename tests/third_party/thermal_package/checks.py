@@ -45,6 +45,8 @@ class TestThermalLens(LensContract):
 
 
 class TestToyHost(HostContract):
+    knows_beams = False
+
     @pytest.fixture
     def host(self):
         return ToyHost.wrap(ToyModel())
