@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..catalog import LENSES, find_host, find_modality, folders, modalities, modality_of_suffix
-from ..errors import ConfigError, InputError, Unsupported
+from ..errors import InputError, Unsupported
 from .options import HostOptions, InputOptions, pairs
 from .output import complain, progress
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..inputs import ModalityInput
     from ..lens.lens import Lens
 
-__all__ = ["Session", "check_device", "file_names", "lens_sources"]
+__all__ = ["Session", "file_names", "lens_sources"]
 
 _MOST_SHOWN = 64  # inputs that --show draws
 
@@ -59,7 +59,6 @@ class Session:
         if self._host is None:
             from .. import load_host
 
-            check_device(self._options.device)
             with progress(f"loading {self.name}"):
                 self._host = load_host(self.name, **self._loading)
             settings = self._host.image_settings
@@ -173,28 +172,6 @@ def lens_sources(options: HostOptions) -> dict[str, str]:
         find_modality(modality)
     shipped = {row.modality: row.id for row in LENSES if row.family == "pocket"} if _ships(options.host) else {}
     return {**shipped, **given}
-
-
-def check_device(device: str | None) -> None:
-    """Refuse a device that this machine does not have.
-
-    Raises:
-        ConfigError: says how many there are.
-    """
-    if device is None or device == "auto":
-        return
-    import torch
-
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"--device {device} is no device; it may be cpu, cuda, cuda:1, mps or auto.") from error
-    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (wanted.index or 0) >= there.get(wanted.type, 1):
-        raise ConfigError(
-            f"--device {device} is not there: torch {torch.__version__} sees {there[wanted.type]} devices of the type "
-            f"{wanted.type} (lens-plugins doctor lists them); --device cpu works everywhere."
-        )
 
 
 def file_names(files: Sequence[str]) -> list[str]:

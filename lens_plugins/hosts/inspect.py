@@ -13,9 +13,10 @@ from torch import nn
 
 from ..catalog import resolve
 from ..errors import DoesNotFit, Unsupported
+from ..files.tensors import dtype_of
 from ..splice import digest
 from .base import Host, LoadOptions, check_fits
-from .loading import FULL_PRECISION, load_dtype, load_host
+from .loading import FULL_PRECISION, load_host
 from .outline import OutlinedHost, Weights
 from .source import find_source, kind_of, read_host_json
 
@@ -112,7 +113,7 @@ def inspect_host(
         ConfigError: an unknown dtype or kind of host.
         Unsupported: a kind of host whose configuration does not tell its parts.
     """
-    options = LoadOptions(load_dtype(dtype), quantization=quantization)
+    options = LoadOptions(dtype_of(dtype), quantization=quantization)
     _refuse_lavis(str(source))
     found = find_source(source)
     kind = kind_of(found)

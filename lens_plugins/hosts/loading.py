@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .._optional import require
 from ..catalog import resolve
 from ..errors import CheckpointError, ConfigError, LensPluginsError
-from ..files.tensors import read_safetensors
+from ..files.tensors import dtype_of, read_safetensors
 from ..inputs.image import ImageSettings
 from ..splice import FrozenViT, freeze
 from .base import Host, LoadOptions
@@ -31,13 +31,12 @@ from .source import (
 )
 from .text_tower import TextTower, find_text_tower
 
-__all__ = ["FULL_PRECISION", "image_settings_of", "load_dtype", "load_host", "load_pretrained", "load_tokenizer"]
+__all__ = ["FULL_PRECISION", "image_settings_of", "load_host", "load_pretrained", "load_tokenizer"]
 
 log = logging.getLogger(__name__)
 
 FULL_PRECISION = ["vision_model", "qformer", "language_projection", "lm_head"]
 """Modules that 4 and 8 bit leave alone: only the language model is quantised (naming a list replaces the default)."""
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _NORM_EPS = "post_layernorm_eps"  # field of vision_config that carries the final norm's own epsilon
 _STRICT = ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
@@ -95,7 +94,7 @@ def load_host(
             host.to(device)
     else:
         found = find_source(source, revision)
-        options = LoadOptions(load_dtype(dtype), place, quantization, vit)
+        options = LoadOptions(dtype_of(dtype), place, quantization, vit)
         named = HostNotes.of(found).text_tower
         tower = find_text_tower(found, named, text_tower, text_head)  # refused before minutes of loading
         host = _load(found, options)
@@ -111,22 +110,6 @@ def _load(found: str | Path, options: LoadOptions) -> Host:
     host: Host = resolve(kind_of(found).host).load(found, options)
     freeze(host.model)
     return host
-
-
-def load_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    """The dtype meant; None is float32.
-
-    Raises:
-        ConfigError: another one than float32, float16 and bfloat16.
-    """
-    if dtype is None:
-        return torch.float32
-    if isinstance(dtype, torch.dtype) and dtype in _DTYPES.values():
-        return dtype
-    name = str(dtype).removeprefix("torch.")
-    if name not in _DTYPES:
-        raise ConfigError(f"dtype is {name!r}; it must be one of {', '.join(_DTYPES)}.")
-    return _DTYPES[name]
 
 
 @quiet()

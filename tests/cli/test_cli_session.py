@@ -6,8 +6,9 @@ import pytest
 from lens_plugins.catalog import LensRow
 from lens_plugins.cli import session as module
 from lens_plugins.cli.options import HostOptions, InputOptions
-from lens_plugins.cli.session import Session, check_device, file_names, lens_sources
+from lens_plugins.cli.session import Session, file_names, lens_sources
 from lens_plugins.errors import CheckpointError, ConfigError, InputError, Unsupported
+from lens_plugins.hosts.base import LoadOptions
 
 
 @pytest.fixture
@@ -147,17 +148,21 @@ def test_what_can_be_read_is_pictures_and_what_has_a_lens(options, shipped):
 @pytest.mark.parametrize("device", [None, "auto", "cpu", "cuda", "cuda:1"])
 def test_devices_that_are_there(device, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    check_device(device)
+    assert LoadOptions(device_map=HostOptions(device=device).loading()["device_map"]).device_map == device
 
 
 @pytest.mark.parametrize(
     ("device", "sentence"),
-    [("cuda", "sees 0 devices of the type cuda"), ("cuda:3", "--device cuda:3 is not there"), ("banana", "no device")],
+    [
+        ("cuda", "sees 0 devices of the type cuda"),
+        ("cuda:3", "The device cuda:3 is not there"),
+        ("banana", "no device"),
+    ],
 )
 def test_devices_that_are_not_there(device, sentence, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     with pytest.raises(ConfigError, match=sentence):
-        check_device(device)
+        _ = Session(HostOptions(device=device)).host
 
 
 def test_names_come_from_stdin_where_a_dash_stands(monkeypatch):

@@ -163,7 +163,7 @@ def test_a_kind_that_tells_no_parts_is_refused(host_folder, monkeypatch):
 def test_wrong_sources_and_options(tmp_path):
     with pytest.raises(CheckpointError, match=r"has no config\.json"):
         inspect_host(tmp_path)
-    with pytest.raises(ConfigError, match="dtype is 'int4'"):
+    with pytest.raises(ConfigError, match=r"dtype must be .* it is 'int4'"):
         inspect_host(tmp_path, dtype="int4")
     with pytest.raises(ConfigError, match="quantization is '2bit'"):
         inspect_host(tmp_path, quantization="2bit")
