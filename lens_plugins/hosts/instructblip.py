@@ -149,10 +149,11 @@ class Blip2Host(LanguageHost):
         # offloaded weights lie on the meta device, where there is nothing to compare
         if any(tensor.is_meta for tensor in state.values()):
             return {}
+        # a trained host may have key biases, which LAVIS's names have no place for
         rows = EVA_VIT.inverse()
         try:
             return rows.match(state).tensors
-        except CheckpointError:  # key biases, which LAVIS's names have no place for
+        except CheckpointError:
             return rows.match({name: t for name, t in state.items() if not name.endswith("qkv.bias")}).tensors
 
     @classmethod
@@ -179,6 +180,7 @@ class Blip2Host(LanguageHost):
         Returns:
             (B, Q, H)
         """
+        # fused before the Q-Former means side by side on the token axis, whose length it does not mind
         features = features if isinstance(features, Tensor) else torch.cat(list(features), dim=1)
         output = self.query_output(features, qformer_input_ids, qformer_attention_mask)  # (B, Q, C)
         # the bias tells the dtype: a quantised weight is uint8
@@ -200,6 +202,7 @@ class Blip2Host(LanguageHost):
         lengths: dict[int, list[tuple[int, str]]] = {}
         for key, unit in units.items():
             lengths.setdefault(len(unit), []).append(key)
+        # the Q-Former's words are padded, its features are not: frames of one length go together
         for keys in lengths.values():
             text = self.qformer_text([prompt for _, prompt in keys])
             made.update(zip(keys, self.prefix(torch.stack([units[key] for key in keys]), *text)))

@@ -128,7 +128,8 @@ class LavisHost(InstructBlipHost):
     def __init__(self, model: nn.Module, *, name: str) -> None:
         parts = cast(LavisModel, model)
         self._family = _language_model_of(model)
-        words = parts.Qformer.bert.embeddings.word_embeddings  # None in BLIP-2
+        # LAVIS sets them to None in a BLIP-2
+        words = parts.Qformer.bert.embeddings.word_embeddings
         self._instructed = words is not None and getattr(model, "qformer_text_input", True)
         kind = InstructBlipHost if self._instructed else Blip2Host
         super().__init__(
@@ -139,7 +140,8 @@ class LavisHost(InstructBlipHost):
             qformer_tokenizer=parts.tokenizer,
             default_prompt=getattr(model, "prompt", None) or kind.default_prompt,
         )
-        if hasattr(model, "eos_token_id"):  # BLIP-2 with OPT ends at a line break
+        # BLIP-2 with OPT ends at a line break
+        if hasattr(model, "eos_token_id"):
             self.generation["eos_token_id"] = model.eos_token_id
 
     @classmethod
@@ -256,6 +258,7 @@ class LavisQFormerHost(Host):
     def answer(self, seen: Sequence[Seen], prompts: Sequence[str], **generation: Any) -> list[Reply]:
         """A caption of each thing seen, which goes on from the prompt; rows of one length go through together."""
         rows = [(torch.cat(one.features), self._prompt_ids(prompt)) for one, prompt in zip(seen, prompts)]
+        # rows of one length need no padding, and so no mask of words
         groups: dict[tuple[int, int], list[int]] = {}
         for number, (features, ids) in enumerate(rows):
             groups.setdefault((len(features), len(ids)), []).append(number)
@@ -307,6 +310,7 @@ class LavisQFormerHost(Host):
 
 
 def _vit_state(model: nn.Module) -> dict[str, Tensor]:
+    # offloaded weights have no values to compare
     state = cast(LavisModel, model).visual_encoder.state_dict()
     return {} if any(tensor.is_meta for tensor in state.values()) else state
 

@@ -22,7 +22,7 @@ GENERATION = {"num_beams": 1, "max_new_tokens": 300, "min_new_tokens": 1, "repet
 """Those of MiniGPT-4's demo, except that it samples with temperature 1; nothing is sampled here unless asked for."""
 TEMPLATE_FIELD = "minigpt4_template"
 """Of config.json: the name of the template."""
-_LLAMA_2_POSITIONS = 4096  # LLaMA and Vicuna v0 have 2048
+_LLAMA_2_POSITIONS = 4096
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class MiniGPT4Host(Blip2Host):
 
     def __init__(self, model: nn.Module, **about: Any) -> None:
         super().__init__(model, **about)
+        # a folder whose config.json does not say it is told by its language model
         named = getattr(model.config, TEMPLATE_FIELD, None)
         self.template = TEMPLATES[template_name(named, self.language_model.config)]
         self.stop = self.template.stop
@@ -65,10 +66,12 @@ class MiniGPT4Host(Blip2Host):
         """Whether `from_minigpt4` made it."""
         return hasattr(getattr(model, "config", None), TEMPLATE_FIELD)
 
-    def prompt_ids(self, prompt: str, units: int = 1) -> list[int]:
+    def prompt_ids(self, prompt: str, count: int = 1) -> list[int]:
         """The template around the prompt, each piece tokenised by itself as MiniGPT-4 does."""
+        # joined first and tokenised then, words at the seams would be others
         ids = [self._words().bos_token_id, *self._ids(self.template.before, special=False), HERE]
-        ids += [*self._ids(_BETWEEN, special=False), HERE] * (units - 1)
+        ids += [*self._ids(_BETWEEN, special=False), HERE] * (count - 1)
+        # no format(): a question may have braces of its own
         return ids + self._ids(self.template.after.replace("{}", prompt), special=False)
 
 
@@ -82,6 +85,7 @@ def template_name(given: str | None, config: Any) -> str:
     Raises:
         ConfigError: there is no template of that name.
     """
+    # LLaMA and Vicuna v0 have 2048
     if given is None:
         return "llama2" if config.max_position_embeddings >= _LLAMA_2_POSITIONS else "vicuna"
     if given not in TEMPLATES:

@@ -106,6 +106,7 @@ def check_room(length: int, model: LanguageModel, what: str, name: str, cure: st
     Raises:
         InputError: with both numbers.
     """
+    # T5 has no such number: its positions are relative
     room = getattr(model.config, "max_position_embeddings", None)
     if room is not None and length >= room:
         raise InputError(f"{what} take {length} positions; the language model of {name} has {room}. {cure}")
@@ -122,6 +123,7 @@ def pad_rows(rows: Sequence[Tensor], *, side: str = "left", value: float = 0.0) 
     Returns:
         The batch (B, L, ...) and its mask (B, L), 1 where a row stands.
     """
+    # the mask is told by the lengths: a padding of 0 may be a value like any other
     pad = nn.utils.rnn.pad_sequence
     mask = [torch.ones(len(row), dtype=torch.long, device=row.device) for row in rows]
     return (
@@ -150,6 +152,7 @@ def run_generate(generate: Callable[..., Any], **options: Any) -> Any:
     Raises:
         ConfigError: it refuses the options, or fails on what they hold.
     """
+    # MemoryError and RuntimeError are no fault of the options and pass
     try:
         return generate(**options)
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
@@ -192,6 +195,7 @@ def scores_of(model: Any, made: Any) -> Tensor:
         model: whose `generate` was called with `SCORED`.
         made: what it returned.
     """
+    # beams bring theirs, with the length penalty in it
     if getattr(made, "sequences_scores", None) is not None:
         return made.sequences_scores
     chances = model.compute_transition_scores(made.sequences, made.scores, normalize_logits=True)  # (B, T)
@@ -214,6 +218,7 @@ def best_of(replies: Sequence[R], several: int) -> list[R]:
     best = []
     for start in range(0, len(replies), several):
         ranked = sorted(replies[start : start + several], key=lambda reply: reply.score or 0.0, reverse=True)
+        # a copy, so that no reply carries itself
         first = copy(ranked[0])
         first.alternatives = tuple(ranked)
         best.append(first)
@@ -323,6 +328,7 @@ class LanguageHost(Host):
         several = replies_each(options)
         if several == 1:
             return [Reply(self.decode(row)) for row in self._generate(embeds, mask, **options)]
+        # T5's sequences begin with its start token, which the scores do not count
         made: Any = self._generate(embeds, mask, **options, **SCORED)
         start = 1 if self.language_model.config.is_encoder_decoder else 0
         scored = zip(made.sequences[:, start:], scores_of(self.language_model, made).tolist())
@@ -336,16 +342,17 @@ class LanguageHost(Host):
         made = stream_text(partial(self._generate, embeds, mask), self._words(), **options)
         yield from cut_at(made, self.stop) if self.stop else made
 
-    def prompt_ids(self, prompt: str, units: int = 1) -> list[int]:
+    def prompt_ids(self, prompt: str, count: int = 1) -> list[int]:
         """The prompt as the language model reads it: raw, and for LAVIS's Vicuna with id 2 in front.
 
         Args:
             prompt: as the user gave it.
-            units: how many things are seen; a kind whose vectors stand inside puts `HERE` that many times.
+            count: how many things are seen; a kind whose vectors stand inside puts `HERE` that many times.
 
         Raises:
             CheckpointError: the tokenizer makes ids that the model has no embeddings for.
         """
+        # the words after id 2 are tokenised alone: with a <s> in front Vicuna answers something else
         with TOKENIZING:
             vicuna = self._words().convert_tokens_to_ids("[PAD]") == _VICUNA_PAD
         ids = self._ids(prompt, special=not vicuna)
@@ -355,8 +362,9 @@ class LanguageHost(Host):
         """Text of new token ids (T,)."""
         tokenizer = self._words()
         with TOKENIZING:
+            # LAVIS reads Vicuna's id 0 as the end
             if tokenizer.convert_ids_to_tokens(0) == "<unk>":
-                ids = ids[ids != 0]  # LAVIS reads Vicuna's id 0 as the end
+                ids = ids[ids != 0]
             text = tokenizer.decode(ids, skip_special_tokens=True)
         return (text.partition(self.stop)[0] if self.stop else text).strip()
 
@@ -418,7 +426,8 @@ class LanguageHost(Host):
         """Embeddings (B, L, H) and mask (B, L) of vectors and prompts of unequal lengths."""
         rows = []
         for one, prefix, prompt in zip(seen, self.prefixes(seen, prompts), prompts):
-            ids = torch.tensor([self.prompt_ids(prompt, len(one.features))])  # (1, T)
+            # an empty prompt has no ids, whose type torch would guess wrongly
+            ids = torch.tensor([self.prompt_ids(prompt, len(one.features))], dtype=torch.long)  # (1, T)
             rows.append(self._embedded(prefix[None], ids, None)[0][0])
         cure = "Shorten the prompt, or fuse the inputs earlier."
         check_room(max(map(len, rows)), self.language_model, "Inputs and prompt", self.name, cure)
@@ -441,8 +450,9 @@ class LanguageHost(Host):
 
     def _generate(self, embeds: Tensor, mask: Tensor, **generation: Any) -> Tensor:  # -> (B, new tokens)
         model = self.language_model
+        # over several devices the model's own generate does this before it calls the language model's
         if getattr(self.model, "hf_device_map", None):
-            cast(Any, self.model)._preprocess_accelerate()  # as the model's own generate does before this call
+            cast(Any, self.model)._preprocess_accelerate()
         # transformers warns on every call where no padding is set, and pads with the end token
         if model.generation_config.pad_token_id is None and "pad_token_id" not in generation:
             generation["pad_token_id"] = getattr(self.tokenizer, "pad_token_id", None) or 0
@@ -451,8 +461,9 @@ class LanguageHost(Host):
             **generation,
             **_read_once(model, embeds, mask, generation),
         )
+        # asked for with its scores, it comes as it is
         if not isinstance(ids, Tensor):
-            return ids  # with its scores, start token included
+            return ids
         return ids[:, 1:] if model.config.is_encoder_decoder else ids  # T5 begins with its start token
 
 
@@ -471,6 +482,7 @@ def _read_once(model: LanguageModel, embeds: Tensor, mask: Tensor, generation: M
         return {}
     from transformers import DynamicCache
 
+    # the head is left out: nobody asks for the scores of these positions
     cache = DynamicCache(config=model.config)
     places = (mask.cumsum(-1) - 1).clamp(min=0)  # padding takes no position
     model.base_model(
@@ -496,6 +508,7 @@ def _inserted(prefix: Tensor, text: Tensor, ids: Tensor, mask: Tensor) -> tuple[
         return torch.cat([prefix, text]), torch.cat([ones, mask])
     if len(prefix) % len(places):
         raise InputError(f"{len(prefix)} vectors cannot be shared out to {len(places)} places of a prompt.")
+    # text up to a place, vectors, text up to the next one
     parts, masks, start = [], [], 0
     for place, vectors in zip(places, prefix.chunk(len(places))):
         parts += [text[start:place], vectors]
@@ -506,6 +519,7 @@ def _inserted(prefix: Tensor, text: Tensor, ids: Tensor, mask: Tensor) -> tuple[
 
 def _own_generation(model: nn.Module) -> dict[str, Any]:
     """Generation defaults that the model's own folder sets."""
+    # only what differs from transformers' defaults: those would take the place of the kind's own
     config = getattr(model, "generation_config", None)
     own = config.to_diff_dict() if config is not None else {}
     return {key: own[key] for key in _FROM_FOLDER if own.get(key) is not None}

@@ -30,6 +30,7 @@ def quiet() -> Iterator[None]:
     if os.environ.get("LENS_PLUGINS_DEBUG", "") not in ("", "0"):
         yield
         return
+    # a number, not a flag: a block may be inside another one
     _here.depth = getattr(_here, "depth", 0) + 1
     _enter()
     try:
@@ -45,6 +46,7 @@ def _enter() -> None:
 
     with _lock:
         _blocks += 1
+        # each time: a library may have been imported since the first block began
         _open.extend(_filter_handlers())
         if _blocks == 1:
             _open.append(_hide_bars(transformers))
@@ -61,7 +63,8 @@ def _leave() -> None:
 
 
 def _says_something(record: logging.LogRecord) -> bool:
-    another = record.name.partition(".")[0] not in _LIBRARIES  # a handler may be of several loggers
+    # a handler may be of several loggers, ours among them
+    another = record.name.partition(".")[0] not in _LIBRARIES
     return another or record.levelno >= logging.ERROR or not getattr(_here, "depth", 0)
 
 

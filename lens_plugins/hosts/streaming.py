@@ -38,6 +38,7 @@ def stream_text(run: Callable[..., Any], tokenizer: Decoder, **options: Any) -> 
     """
     from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
+    # `generate` blocks until its end, so it runs in a thread of its own
     given_up = Event()
     failed: list[BaseException] = []
     streamer = TextIteratorStreamer(_OneAtATime(tokenizer), skip_prompt=True, skip_special_tokens=True)
@@ -57,10 +58,11 @@ def stream_text(run: Callable[..., Any], tokenizer: Decoder, **options: Any) -> 
 
     thread = Thread(target=work, daemon=True)
     thread.start()
+    # the first pieces are empty, and the first word has a blank in front
     begun = False
     try:
         for piece in streamer:
-            text = piece if begun else piece.lstrip()  # the first pieces are empty or a blank
+            text = piece if begun else piece.lstrip()
             if text:
                 begun = True
                 yield text
@@ -76,6 +78,7 @@ def cut_at(pieces: Generator[str, None, None], stop: str) -> Generator[str, None
     held = ""
     with closing(pieces):
         for piece in pieces:
+            # of "##" nobody knows yet whether a third one follows
             before, found, _ = (held + piece).partition(stop)
             kept = 0 if found else max(n for n in range(len(stop)) if before.endswith(stop[:n]))
             text, held = before[: len(before) - kept], before[len(before) - kept :]
@@ -93,7 +96,8 @@ def stopping_at(stop: str, tokenizer: Decoder, others: Iterable[Any] = ()) -> An
 
     class StoppingAt(StoppingCriteria):
         def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
-            last = input_ids[:, -len(stop) - 1 :].tolist()  # a token is one letter at least
+            # a token is one letter at least, and a blank may come in front
+            last = input_ids[:, -len(stop) - 1 :].tolist()
             with TOKENIZING:
                 found = [stop in tokenizer.decode(ids) for ids in last]
             return input_ids.new_tensor(found, dtype=bool)

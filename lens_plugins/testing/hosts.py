@@ -99,6 +99,7 @@ class HostContract:
         host.plug(lens)
         requests = [Request(picture), Request([heard]), Request(picture, "what is this"), Request([picture, heard])]
         together = host.generate_batch(requests, batch_size=3, **options)
+        # the second batch has one request, so that it is padded otherwise
         backwards = host.generate_batch(requests[::-1], batch_size=3, **options)
         alone = [host.generate(r.inputs, r.prompt, **options) for r in requests]
         host.unplug(lens.modality)
@@ -206,6 +207,7 @@ class HostContract:
         self, plugged: Host, heard: ModalityInput, picture: ModalityInput
     ) -> None:
         labels = ["heard", "picture"]
+        # each label's vector is that of one input, so the right answer is known
         own, plugged.text_tower = plugged.text_tower, None
         try:
             with pytest.raises(Unsupported, match="has no text tower"):

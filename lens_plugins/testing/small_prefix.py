@@ -60,9 +60,11 @@ def small_minigpt4(*, seed: int = 0) -> Blip2ForConditionalGeneration:
     """The weights of a small MiniGPT-4 as `from_minigpt4` returns them."""
     model = small_host("blip2-llama", seed=seed)
     with torch.no_grad():
+        # EVA has no key bias
         for layer in model.vision_model.encoder.layers:
-            layer.self_attn.qkv.bias[WIDTH : 2 * WIDTH] = 0  # EVA has no key bias
-        model.language_model.lm_head.weight[_STOP] = 0  # a random answer would end at its first word
+            layer.self_attn.qkv.bias[WIDTH : 2 * WIDTH] = 0
+        # a random answer would end at its first word
+        model.language_model.lm_head.weight[_STOP] = 0
     setattr(model.config, TEMPLATE_FIELD, "vicuna")
     return model
 

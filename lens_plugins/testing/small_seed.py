@@ -82,15 +82,17 @@ def small_words(*, codes: int = SEED_CONFIG.codes) -> Any:
     words = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )
+    # ids out of order: nobody may reckon them from the codes
     words.add_tokens([END, *(CODE.format(code) for code in reversed(range(codes))), BEGIN] if codes else [])
     return words
 
 
 def small_tokenizer(*, seed: int = 0) -> SeedTokenizer:
     """Random, yet of many codes: each picture has several, and different ones."""
+    # entries as far apart as what is looked up: else one code would be nearest to all
     tokenizer = lively(SeedTokenizer.from_config(SEED_CONFIG), seed=seed)
     with torch.no_grad():
-        tokenizer.codebook.weight.mul_(4)  # as far apart as what is looked up
+        tokenizer.codebook.weight.mul_(4)
     return tokenizer
 
 

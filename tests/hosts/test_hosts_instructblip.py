@@ -207,6 +207,15 @@ def test_equal_units_with_equal_prompts_pass_the_qformer_once(instructblip):
     assert rows == [2]
 
 
+def test_an_empty_prompt_is_vectors_alone(instructblip, monkeypatch):
+    """Some tokenizers put nothing around a prompt."""
+    monkeypatch.setattr(instructblip, "prompt_ids", lambda prompt, count=1: [])
+    embeds, mask = instructblip._batch([instructblip.look(small_input("image"))], [""])
+    assert embeds.shape == (1, 3, 64)
+    assert mask.tolist() == [[1, 1, 1]]
+    assert isinstance(instructblip.generate(small_input("image"), "", max_new_tokens=3), str)
+
+
 def test_two_inputs_of_one_modality_both_count(instructblip):
     a, b = small_input("image"), small_input("image", seed=5)
     for place in ("vit", "qformer", "llm"):

@@ -51,6 +51,7 @@ class WholePictures:
 
     def _states(self, made: Tensor) -> Tensor:  # (B, T) -> (B,)
         """Where each reply is; the last Q + 1 ids tell, since a picture has no more after its `<img>`."""
+        # a window, so that the cost does not grow with the reply
         steps = made.shape[1]
         window = made[:, -(self._queries + 1) :]
         if self._forced and steps <= self._queries:

@@ -55,6 +55,7 @@ def from_seed(
     config = infer(
         state, vit_heads=vit_heads, qformer_heads=qformer_heads, decoder_heads=decoder_heads, source=str(path)
     )
+    # on the meta device: only names and shapes are compared
     expected = SeedTokenizer.from_config(config, device="meta").state_dict()
     tensors = SEED.convert(state, expected, source=str(path))
     return SeedTokenizer.from_state(

@@ -98,6 +98,7 @@ class Detokenizer:
     """
 
     def __init__(self, pipeline: StableUnCLIPImg2ImgPipeline, *, name: str = "the unCLIP pipeline") -> None:
+        # the pipeline asks its encoder for a dtype even where it is given embeddings
         if pipeline.image_encoder is None:
             pipeline.register_modules(image_encoder=_AbsentEncoder(pipeline.unet.dtype).to(pipeline.unet.device))
         pipeline.set_progress_bar_config(disable=True)
@@ -136,7 +137,8 @@ class Detokenizer:
                 f"The unCLIP weights {source} cannot be loaded: {error} stabilityai withdrew its repository "
                 f"stable-diffusion-2-1-unclip in late 2025; {UNCLIP} is a community mirror, and a folder works too."
             ) from error
-        if pipeline.unet.dtype != dtype:  # diffusers 0.38 does not know `dtype` above
+        # diffusers 0.38 does not know `dtype` above
+        if pipeline.unet.dtype != dtype:
             pipeline.to(dtype=dtype)
         made = cls(pipeline, name=str(source))
         if offload:
@@ -186,6 +188,7 @@ class Detokenizer:
         how = how or Drawing()
         self._check(embeds, seeds, how)
         pictures: list[Image.Image] = []
+        # memory goes with the pixels under guidance, and small pictures are many
         together = max(1, min(_MOST, _TOGETHER // (how.size or self.size) ** 2))
         for start in range(0, len(embeds), together):
             part = slice(start, start + together)
@@ -213,6 +216,7 @@ class Detokenizer:
             )
         if len(seeds) != len(embeds):
             raise InputError(f"There are {len(seeds)} seeds for {len(embeds)} pictures; give one for each.")
+        # the pipeline would draw NaN without a word
         wrong = int((~torch.isfinite(embeds)).sum())
         if wrong:
             raise InputError(

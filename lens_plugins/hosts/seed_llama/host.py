@@ -71,6 +71,7 @@ class SeedLlama(nn.Module):
         super().__init__()
         self.tokenizer = tokenizer
         self.language_model = language_model
+        # refused here already, where no text tokenizer is at hand yet
         rows = cast(LanguageModel, language_model).get_input_embeddings().num_embeddings
         if rows < tokenizer.codes:
             raise DoesNotFit(
@@ -147,6 +148,7 @@ class SeedLlamaHost(Host):
         self.offload = offload
         self._unclip = unclip
         self._loading = RLock()  # so that threads load one pipeline, not one each
+        # of a folder's own options only those count that SEED-LLaMA's code leaves open
         own = self.language_model.generation_config.to_diff_dict()
         self.generation = {**GENERATION, **{key: own[key] for key in ("top_k", "repetition_penalty") if own.get(key)}}
 
@@ -281,6 +283,7 @@ class SeedLlamaHost(Host):
         """
         if count < 1:
             raise ConfigError(f"count is {count}; it must be at least 1.")
+        # looked at once for all replies
         seen = self.look(inputs, fuse=fuse, clips=clips)
         prompt = self.prompt_of(prompt, len(seen.features))
         options.setdefault("max_new_tokens", self.vocabulary.queries + 1)
@@ -367,12 +370,14 @@ class SeedLlamaHost(Host):
         force_image, seed = bool(rest.pop("force_image", False)), rest.pop("seed", None)
         seed = int(torch.randint(2**31, ())) if seed is None else seed
         drawing = self._drawing({name: rest.pop(name) for name in _DRAWING if name in rest})
+        # who asks for beams means the likeliest answer
         defaults = dict(self.generation)
         if "num_beams" in rest and "do_sample" not in rest:
             rest["do_sample"] = False
         if not rest.get("do_sample", defaults["do_sample"]):
             defaults = {"do_sample": False, "max_new_tokens": defaults["max_new_tokens"]}
         order = _Order(force_image, seed, drawing, {**defaults, **rest})
+        # its beginning is in the prompt
         need = self.vocabulary.queries + 1
         if force_image and order.generation["max_new_tokens"] < need:
             raise ConfigError(
@@ -391,6 +396,7 @@ class SeedLlamaHost(Host):
 
     def _batch(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids and mask (B, T), padded on the left."""
+        # once, at the very start of a conversation: the style renders none
         start = self.tokenizer.bos_token or ""
         with TOKENIZING:
             ids = [self.tokenizer(start + text, add_special_tokens=False)["input_ids"] for text in texts]
@@ -450,6 +456,7 @@ class SeedLlamaHost(Host):
         drawn = self.detokenizer.draw(embeds, apart, how)
         if how.candidates == 1:
             return drawn
+        # how the host itself would read what was drawn, beside what it was drawn of
         read = self.model.tokenizer.image_embeds(self.encode_codes(drawn))
         normalised = self.detokenizer.normalised
         alike = F.cosine_similarity(normalised(read), normalised(embeds), dim=1)

@@ -56,6 +56,7 @@ def save_pictures(pictures: Mapping[Path, tuple[Image.Image, Mapping[str, Any]]]
     Raises:
         InputError: see `check_target`; or the disk refuses.
     """
+    # every file is whole before the first takes its name
     with ExitStack() as waiting:
         for path, (picture, notes) in pictures.items():
             temporary = waiting.enter_context(replacing(check_target(path), error=InputError, make_folder=False))

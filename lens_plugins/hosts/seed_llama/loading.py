@@ -65,6 +65,7 @@ class SeedLlamaNotes(FrozenConfig):
         raw = read_host_json(source, NOTES_FILE) if isinstance(source, Path) else None
         if raw is not None:
             return cls.from_dict(raw)
+        # the hub's language models come without SEED's text tokenizer
         own_words = isinstance(source, Path) and any(
             (source / n).is_file() for n in ("tokenizer.json", "tokenizer.model")
         )

@@ -44,8 +44,9 @@ def outline(source: str | Path) -> Outline:
     with torch.device("meta"):
         language_model = AutoModelForCausalLM.from_config(config)
     seed = SeedTokenizer.from_config(_seed_config(tokenizer), device="meta")
+    # the ViT is counted by itself: its precision can be chosen
     parts: dict[str, nn.Module] = {"vision_model": seed.vision_model, "seed_tokenizer": seed}
-    del seed.vision_model  # counted by itself: its precision can be chosen
+    del seed.vision_model
     parts["language_model"] = language_model
     released = not _is_own(tokenizer)
     weights = [

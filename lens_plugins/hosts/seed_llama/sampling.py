@@ -32,6 +32,7 @@ class Drawn:
         self._chances: list[Tensor] = []
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # (B, T), (B, V) -> (B, V)
+        # made here, where the device is known
         if not self._generators:
             seeds = (self._seed + row % self._returned for row in range(len(scores)))
             self._generators = [torch.Generator(scores.device).manual_seed(seed) for seed in seeds]
@@ -61,6 +62,7 @@ def generate_seeded(model: LanguageModel, seed: int, **options: Any) -> Any:
     """
     if not options.get("do_sample"):
         return model.generate(**options)
+    # transformers draws whole beams inside of its search, where no processor reaches
     if options.get("num_beams", 1) > 1:
         devices = [options["input_ids"].device]
         with _COMMON, torch.random.fork_rng([device for device in devices if device.type == "cuda"]):
@@ -69,6 +71,7 @@ def generate_seeded(model: LanguageModel, seed: int, **options: Any) -> Any:
 
     def decode(model: Any, input_ids: Tensor, *, logits_processor: Any, generation_config: Any, **more: Any) -> Any:
         drawn = Drawn(seed, options.get("num_return_sequences") or 1)
+        # behind temperature, top_p and their like, which transformers has put in by now
         logits_processor.append(drawn)
         generation_config.do_sample = False  # of a copy; the token drawn is the only one left
         more |= {"streamer": options.get("streamer")}  # which `generate` does not hand to decoders from outside

@@ -137,6 +137,7 @@ class SeedTokenizer(nn.Module):
             raise DoesNotFit(
                 f"The SEED tokenizer reads features of shape (B, T, {self.vit.width}), got {tuple(features.shape)}."
             )
+        # the ViT may be another host's, on another device
         features = features.to(self.query_tokens.device)
         return self.reader(self.qformer, self.query_tokens.expand(len(features), -1, -1), features)
 
@@ -159,6 +160,7 @@ class SeedTokenizer(nn.Module):
         """
         codes = self.check_codes(codes).to(self.codebook.weight.device)
         tokens = self.from_code(self.codebook(codes)) + self.positions  # (B, Q, W)
+        # transformers' blocks return an output, the research code's a tensor
         out = self.decoder(tokens)
         out = out if isinstance(out, Tensor) else out.last_hidden_state
         return self.projection(self.down(out).flatten(1))  # (B, Q, d) -> (B, Q·d) -> (B, E)
@@ -225,6 +227,7 @@ class SeedTokenizer(nn.Module):
             CheckpointError: a tensor is missing, unexpected or misshapen.
             DoesNotFit: `vit` is not the ViT of these tensors.
         """
+        # compared as a whole, also where the ViT in it is not kept
         whole = cls.from_config(config, attention=attention, device="meta")
         check_state(tensors, whole.state_dict(), source=source)
         tokenizer = whole
@@ -389,6 +392,7 @@ def _borrow(vit: FrozenViT, norm: nn.Module, config: SeedConfig) -> FrozenViT:
 
 def _check_same(tensors: Mapping[str, Tensor], vit: FrozenViT, source: str) -> None:
     """Compare class token, positions and patch embedding, which every layout has, up to half precision."""
+    # the convolution's weight, whatever its layout calls it
     patch = next(p for p in vit.patch_embedding.parameters() if p.ndim == 4)
     for name, other in zip(_SAMPLED, (vit.class_token.read(), vit.positions.read(), patch)):
         own = tensors[_TOWER + name].float()

@@ -71,6 +71,7 @@ class CodeVocabulary:
         if len({begin, end, *ids}) != len(names):
             raise CheckpointError(f"The tokenizer of {source} gives one id to several of its tokens of pictures.")
         vocabulary = cls(begin, end, ids, queries)
+        # a tokenizer may know the tokens and still read them in a row as others
         picture = [0, codes - 1] * queries
         expected = [begin, *(ids[code] for code in picture), end]
         found = tokenizer(vocabulary.text(picture), add_special_tokens=False)["input_ids"]
@@ -115,6 +116,7 @@ class CodeVocabulary:
                         parts.append(piece)
             elif text := tokenizer.decode(list(run), skip_special_tokens=True).strip():
                 parts.append(text)
+        # only the last picture can have been cut off
         if problems and ids and self.is_picture(ids[-1]) and ids[-1] != self.end:
             problems[-1] += "; the reply was cut off inside it, allow more max_new_tokens"
         return Written(tuple(parts), tuple(problems))
@@ -122,6 +124,7 @@ class CodeVocabulary:
     def _pictures(self, run: list[int]) -> Iterator[Tensor | str]:
         """The codes of each picture in a run of picture tokens, or what is wrong with it."""
         pictures: list[list[int]] = []
+        # a new one begins with <img>, or after </img> where the language model forgot it
         for id_ in run:
             if id_ == self.begin or not pictures or pictures[-1][-1] == self.end:
                 pictures.append([])
