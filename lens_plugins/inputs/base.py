@@ -205,12 +205,17 @@ def _read(
         return _unchanged(source, modality)
     if isinstance(source, (str, os.PathLike, np.ndarray, Tensor, Image.Image)):
         return _read_plain(source, modality, settings_of, rate)
+    if modality is not None and is_recording(source):
+        row = find_modality(modality)
+        if not getattr(resolve(row.settings), "arrays_need_rate", False):
+            raise InputError(f"A sample rate goes with sound; {row.noun} is given as the array alone, not with a rate.")
     with TemporaryDirectory(prefix="lens-plugins-") as folder:
         path = write_object(source, Path(folder))
         if path is None:
             raise InputError(
                 f"A {type(source).__name__} is no input; give a path, an array, a tensor, a PIL picture, "
-                "(array, sample rate), bytes, an open file, or an object of trimesh or mne."
+                "(array, sample rate), bytes, an open file, an object of trimesh or mne, or a dict with array and "
+                "sampling_rate or with bytes and path."
             )
         try:
             found = _read_plain(path, modality, settings_of, rate)

@@ -96,7 +96,7 @@ def test_what_cannot_be_read_is_one_sentence(given, said):
 
 
 def test_an_array_with_a_rate_is_no_cloud():
-    with pytest.raises(InputError, match=r"recording\.wav cannot be read as a point cloud"):
+    with pytest.raises(InputError, match=r"sample rate goes with sound; a point cloud is given as the array alone"):
         read((SOUND, 16_000), "point_cloud")
 
 
@@ -209,3 +209,8 @@ def test_files_of_sound_that_python_writes_are_told_too(tmp_path):
         file.writeframes((SOUND[:40_000] * 20_000).astype(np.int16).tobytes())
     with (tmp_path / "w.wav").open("rb") as file:
         assert read(file).modality == "audio"
+
+
+def test_a_rate_beside_what_is_no_sound_is_told_so():
+    with pytest.raises(InputError, match=r"an EEG recording is given as the array alone, not with a rate"):
+        read((np.zeros((4, 100)), 1000), "eeg")
