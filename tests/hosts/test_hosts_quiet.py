@@ -3,6 +3,8 @@
 import logging
 import sys
 import threading
+from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 from transformers.utils import logging as transformers_logging
@@ -19,6 +21,20 @@ class Handler(logging.Handler):
 
     def emit(self, record):
         self.said.append(record.getMessage())
+
+
+@pytest.fixture(autouse=True)
+def _bars(monkeypatch):
+    """Bars are on, as libraries have them, whatever a command of an earlier test has switched off."""
+    modules = ["transformers.utils.logging", *["diffusers.utils.logging"] * (find_spec("diffusers") is not None)]
+    before = {name: import_module(name).is_progress_bar_enabled() for name in modules}
+    for name in modules:
+        import_module(name).enable_progress_bar()
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)
+    yield
+    for name, on in before.items():
+        if not on:
+            import_module(name).disable_progress_bar()
 
 
 @pytest.fixture
