@@ -98,7 +98,12 @@ class Blip2Host(LanguageHost):
             default_prompt=notes.default_prompt,
             **cls._text_parts(source, notes.language_model_folder()),
         )
-        host.check_tokenizers()
+        try:
+            host.check_tokenizers()
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+            # a tokenizer's own settings are read by it only when it is first used
+            reason = str(error).split("\n")[0][:200]
+            raise CheckpointError(f"A tokenizer of {source} cannot be used: {reason}.") from error
         return host
 
     @classmethod

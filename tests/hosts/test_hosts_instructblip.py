@@ -1,5 +1,7 @@
 """Prompts, padding and generation, against transformers' own pieces called by hand."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -366,3 +368,11 @@ def test_frames_before_a_still_picture_host_are_the_same_at_the_language_model(v
 
 def test_a_loaded_video_model_is_known(video):
     assert type(load_host(video.model)) is type(video)
+
+
+def test_a_tokenizer_with_damaged_settings_is_one_sentence(tmp_path):
+    folder = write_host(tmp_path, "instructblip-llama")
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": "many"}))
+    with pytest.raises(CheckpointError, match="tokenizer"):
+        load_host(folder)
