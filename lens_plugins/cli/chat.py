@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError, LensPluginsError, Unsupported
-from .noise import quieten_diffusers
 from .options import Fuse, GenerationOptions, HostOptions, InputOptions, Place, spelled_out
 from .output import complain
 from .session import Session
@@ -60,7 +59,6 @@ def chat(
     session, options, target = Session(host, reading), generation.given(), _target(output)
     inputs = session.read_all(files or ())  # a broken file is found before the host is loaded
     if hasattr(session.host, "chat"):
-        quieten_diffusers()
         talk: _Talk = _Conversation(session, fuse, options, target=target)
     elif target is not None:
         raise Unsupported(f"{session.name} writes text alone; --output is for what a SEED-LLaMA draws.")

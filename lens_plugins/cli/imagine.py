@@ -12,7 +12,6 @@ import typer
 
 from .._optional import require
 from ..errors import Unsupported
-from .noise import quieten_diffusers
 from .options import HostOptions, InputOptions, Json, Place, spelled_out
 from .output import answer, print_json, progress
 from .session import Session, file_names
@@ -92,7 +91,6 @@ def imagine(
 
     target, options, names = check_target(output), drawing.given(), file_names(files)
     require("diffusers", extra="seed", purpose="Drawing pictures")  # missed now and not after minutes
-    quieten_diffusers()
     session = Session(host, replace(reading, clips=reading.clips or 1))
     session.check_host()
     inputs = session.read_all(names)

@@ -6,13 +6,12 @@ import logging
 import os
 import sys
 import warnings
-from importlib.util import find_spec
 
 import typer
 
 from .output import one_line
 
-__all__ = ["debugging", "quieten", "quieten_diffusers"]
+__all__ = ["debugging", "quieten"]
 
 _QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
@@ -46,15 +45,6 @@ def quieten() -> None:
         warnings.filterwarnings("default", module="lens_plugins")
     warnings.showwarning = _show
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # int8 says on every call that it casts to float16
-
-
-def quieten_diffusers() -> None:
-    """Keep the bars of diffusers off the screen, which no variable does; nothing where it is not installed."""
-    if find_spec("diffusers") is None:
-        return
-    from diffusers.utils import logging
-
-    logging.disable_progress_bar()
 
 
 class _Line(logging.Formatter):

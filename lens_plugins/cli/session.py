@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..catalog import LENSES, find_host, find_modality, folders, modalities, modality_of_suffix
+from ..catalog import LENSES, find_host, find_modality, folders, modalities
 from ..errors import InputError, Unsupported
 from .options import HostOptions, InputOptions, pairs
 from .output import complain, progress
 
 if TYPE_CHECKING:
+    from .._config import FrozenConfig
     from ..hosts.base import Host
     from ..inputs import ModalityInput
     from ..lens.lens import Lens
@@ -91,18 +92,15 @@ class Session:
             Unsupported: there is no lens for its modality.
         """
         from ..files.opening import check_file
-        from ..inputs import parse_source, read
+        from ..inputs.base import parse_source, read_as
 
-        named, path = parse_source(file)
-        check_file(path)
-        modality = named or modality_of_suffix(path.suffix)
-        if modality is None:
-            found = read(file)  # which knows what is wrong
-        elif find_modality(modality).embedding is None and modality not in self._sources:
-            found = self.host.read(file)  # through its own patch embedding
-        else:
-            found = read(file, settings=self._lens(modality).config.input)
-        return replace(found, source=file)
+        check_file(parse_source(file)[1])  # before a lens is loaded for it
+        return replace(read_as(file, None, self._settings), source=file)
+
+    def _settings(self, modality: str) -> FrozenConfig | None:
+        if find_modality(modality).embedding is None and modality not in self._sources:
+            return self.host.image_settings  # through its own patch embedding
+        return self._lens(modality).config.input
 
     def read_all(self, files: Iterable[str]) -> list[ModalityInput]:
         """Read every file, or none.

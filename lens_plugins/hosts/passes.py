@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..inputs import ModalityInput
+from ..splice.frozen import tensor_digest
 from ..splice.fusion import Frame, arrange
 
 __all__ = ["Clip", "Clips", "Memory", "Plan", "ReadKey", "clips_of", "plan_passes", "same_options"]
@@ -35,7 +35,7 @@ class Clip:
     """
 
     modality: str
-    digest: bytes
+    digest: str
     tensor: Tensor = field(compare=False, repr=False)
 
 
@@ -105,13 +105,7 @@ def _grouped(values: Iterable[V], key: Callable[[V], Hashable]) -> tuple[tuple[V
 
 def clips_of(given: ModalityInput) -> Clips:
     """The clips of an input, in order of time; one where it has no extent in time."""
-    clips = []
-    for clip in given.clips:
-        tensor = clip.detach().cpu().contiguous()
-        state = hashlib.sha256(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-        clips.append(Clip(given.modality, state.digest(), clip))
-    return tuple(clips)
+    return tuple(Clip(given.modality, tensor_digest(clip), clip) for clip in given.clips)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -189,11 +190,16 @@ class HostTextTower:
     def __init__(self, head: nn.Linear, load: Callable[[], TextTower]) -> None:
         self.head = head
         self._load = load
+        self._loaded: TextTower | None = None
+        self._loading = Lock()
 
-    @cached_property
+    @property
     def tower(self) -> TextTower:
-        """What reads the texts."""
-        return self._load()
+        """What reads the texts; loaded once, whichever thread asks first."""
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(T, E) float32 unit vectors on the CPU.

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from ..errors import InternalError
 from .offload import aligned
 
-__all__ = ["digest", "digests", "freeze", "unchanged"]
+__all__ = ["digest", "digests", "freeze", "tensor_digest", "unchanged"]
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def _tensor_digest(tensor: Tensor) -> str:
+def tensor_digest(tensor: Tensor) -> str:
+    """The sha256 of a tensor's shape, dtype and bytes."""
     state = hashlib.sha256(f"{tuple(tensor.shape)} {tensor.dtype} ".encode())
     state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
@@ -41,7 +42,7 @@ def digests(module: nn.Module) -> dict[str, str]:
                 full = f"{prefix}.{name}" if prefix else name
                 if tensor.is_meta:
                     raise InternalError(f"{full} is on the meta device, without values: it cannot be digested.")
-                found[full] = _tensor_digest(tensor)
+                found[full] = tensor_digest(tensor)
     return found
 
 
