@@ -134,6 +134,12 @@ def _warn_if_saturated(
             f"what a lens tells apart when they are {_UNITS[kind]}. {cure}",
             stacklevel=3,
         )
+    elif kind != "disparity" and (below := int((values < 0).sum())):
+        warnings.warn(
+            f"{name} has {below} depths below 0, down to {values.min():g}; they are read as 0 is, where nothing was "
+            f"measured: holes={settings.holes!r}.",
+            stacklevel=3,
+        )
 
 
 def _load(source: Payload, name: str) -> tuple[np.ndarray, str | None]:  # values, and what their storage says they are

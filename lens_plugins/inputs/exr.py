@@ -23,7 +23,7 @@ from .arrays import MAX_VALUES
 __all__ = ["depth_channel", "read_exr"]
 
 _OTHER_LAYERS = ("normal", "position", "vector", "velocity", "motion", "mist", "uv")  # may have a Z too
-_NO_DEPTH = 3
+_NO_DEPTH = 4
 _DEEP = 0x08  # in the second byte of the version: a pixel has any number of samples
 _PRINTED = re.compile(r"^Warning: Exception raised reading pixel data|\(EXR_ERR_")  # what the library says of them
 _ONE_AT_A_TIME = Lock()  # a process has one standard output
@@ -67,8 +67,8 @@ def read_exr(path: Path) -> np.ndarray:  # (H, W)
 def depth_channel(parts: Sequence[str], channels: Sequence[Channel]) -> Channel | None:
     """The channel that is depth by its name.
 
-    Z or Depth of no layer comes first, then a layer or part called depth, then Z of another layer. A Z beside X and Y
-    is the third coordinate of a normal or a position.
+    Z or Depth of no layer comes first, then a layer or part called depth, then one with depth in its name (a denoising
+    pass), then Z of another layer. A Z beside X and Y is the third coordinate of a normal or a position.
 
     Args:
         parts: their names, "" where a file has one part without a name.
@@ -96,8 +96,8 @@ def _rank(part: str, layer: str, base: str, beside: set[str]) -> int:
     if called and not layer:
         return 0
     if "depth" in where and (called or base in ("v", "y") or len(beside) == 1):
-        return 1
-    return 2 if called else _NO_DEPTH
+        return 1 if "depth" in where.split(".") else 2
+    return 3 if called else _NO_DEPTH
 
 
 def _grey(channels: Mapping[Channel, np.ndarray]) -> Channel | None:

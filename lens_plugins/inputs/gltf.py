@@ -188,6 +188,8 @@ class _Scene:
             indices = np.arange(len(positions))
         elif len(indices) and not (indices.min() >= 0 and indices.max() < len(positions)):
             raise InputError(f"{self._path} names vertex {indices.max():g} (counted from 0) of {len(positions)}.")
+        if mode == _TRIANGLES and len(indices) % 3:
+            raise InputError(f"{self._path} has triangles of {len(indices)} corners in all, no multiple of 3.")
         faces = _faces(indices.astype(np.int64), mode)
         check_triangles(len(faces), self._path)
         joints, blends = (_joined(attributes, name) for name in ("JOINTS", "WEIGHTS"))
@@ -258,7 +260,7 @@ def _faces(indices: np.ndarray, mode: int) -> np.ndarray:  # (M,) -> (F, 3); of 
         return np.stack([indices[:-2], indices[1:-1], indices[2:]], 1)
     if mode == _FAN:
         return np.stack([np.broadcast_to(indices[:1], len(indices[2:])), indices[1:-1], indices[2:]], 1)
-    return indices[: len(indices) // 3 * 3].reshape(-1, 3)
+    return indices.reshape(-1, 3)
 
 
 def _local(node: dict[str, Any]) -> _Matrix:

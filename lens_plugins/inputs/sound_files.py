@@ -305,7 +305,9 @@ def _flac_streams(content: bytes) -> Iterator[_Stream]:
     starts = [found.start() for found in _FLAC.finditer(content)]
     for start, end in zip(starts, [*starts[1:], len(content)]):
         declared = int.from_bytes(content[start + 21 : start + 26], "big") & (2**36 - 1)
-        yield _Stream(content[start:end], declared or None)  # 0 means unknown
+        mended = bytearray(content[start:end])
+        mended[21:26] = bytes([mended[21] & 0xF0, 0, 0, 0, 0])  # unknown, or the decoder would stop at the count
+        yield _Stream(bytes(mended), declared or None)
 
 
 def _mp3_streams(content: bytes, name: str) -> Iterator[_Stream]:

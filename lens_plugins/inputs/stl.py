@@ -43,11 +43,13 @@ def _is_text(content: bytes) -> bool:
 
 
 def _read_text(text: bytes, path: Path) -> np.ndarray:  # -> (F, 3, 3)
-    corners, above, facets, ends = [np.zeros((0, 3))], 0, 0, 0
+    corners, above, facets, solids, ends = [np.zeros((0, 3))], 0, 0, 0, 0
     for chunk in chunks(text, path):
         chunk = chunk.lower()
         if b"solid" in chunk:
-            ends += sum(end != b"" for end in _SOLID.findall(chunk))
+            found = _SOLID.findall(chunk)
+            ends += sum(end != b"" for end in found)
+            solids += found.count(b"")
             chunk = _SOLID.sub(b"", chunk)  # a name may hold any word
         facets += chunk.count(b"facet") - chunk.count(b"endfacet")
         lines = [b" ".join(part.split(None, 3)[:3]) for part in chunk.split(b"vertex")[1:]]
@@ -60,5 +62,7 @@ def _read_text(text: bytes, path: Path) -> np.ndarray:  # -> (F, 3, 3)
         raise truncated(path, facets, "facets", above // 3)
     if not ends:
         raise InputError(f"{path} has {facets} facets and no endsolid after them; it is truncated.")
+    if ends < solids:
+        raise InputError(f"{path} begins {solids} solids and ends {ends} of them; it is truncated.")
     check_triangles(facets, path)
     return np.concatenate(corners).reshape(-1, 3, 3)

@@ -158,6 +158,13 @@ class TestUnits:
         with pytest.warns(UserWarning, match=r"saturates: 100% of its values, .* to .*, lie beyond what a lens tells"):
             read(depth, "depth", settings)
 
+    @pytest.mark.parametrize("settings", [DepthSettings(kind="depth_m"), DepthSettings(kind="depth_m", holes="far")])
+    def test_some_depths_below_0_are_warned_about(self, settings):
+        metres = np.random.default_rng(0).uniform(0.5, 6, (48, 64)).astype(np.float32)
+        metres[:5] = -1
+        with pytest.warns(UserWarning, match=r"has 320 depths below 0, down to -1"):
+            read(metres, "depth", settings)
+
     def test_the_right_unit_and_holes_are_not_warned_about(self):
         metres = np.random.default_rng(0).uniform(0.5, 6, (48, 64)).astype(np.float32)
         metres[:40] = 0  # most of it was not measured

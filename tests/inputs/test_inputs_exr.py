@@ -66,6 +66,8 @@ def test_files_without_depth_are_refused_by_their_channels(name, listed):
         ("VRayZDepth.Y", "R G B"),
         ("beauty.Z", "beauty.R beauty.G beauty.B N.X N.Y N.Z"),
         ("Z", "depth.Z"),  # the one of no layer first
+        ("ViewLayer.Depth.Z", "ViewLayer.Denoising_Depth.Z"),  # the layer of that very name before another
+        ("ViewLayer.Denoising_Depth.Z", "R G B other.Z"),
         ("distance", ""),
         ("Y", "A"),
         ("R", ""),

@@ -163,6 +163,13 @@ def test_lists_strips_and_fans(tmp_path, mode, indices, expected):
     assert area(triangles_of(tmp_path, scene)) == pytest.approx(expected + 0.5)
 
 
+def test_corners_that_make_no_whole_triangles_are_refused(tmp_path):
+    scene = Gltf()
+    scene.show(scene.primitive([[0, 0, 0], [1, 0, 0], [1, 1, 0]], [0, 1, 2, 0, 1]))
+    with pytest.raises(InputError, match="triangles of 5 corners in all, no multiple of 3"):
+        triangles_of(tmp_path, scene)
+
+
 def test_points_and_lines(tmp_path):
     scene = Gltf()
     scene.show(scene.primitive(CORNER, [2, 0], mode=0), scene.primitive(VERTICES, mode=1), translation=[0, 0, 5])

@@ -320,6 +320,11 @@ class TestFlac:
         content = written(noise(count, channels), "FLAC")
         assert np.array_equal(heard(self.counted(content, 0)), heard(content))
 
+    @pytest.mark.parametrize("count", [1, 50_000, 95_999])
+    def test_a_header_that_says_less_does_not_cut_it(self, count):
+        content = written(noise(96_000), "FLAC")
+        assert np.array_equal(heard(self.counted(content, count)), heard(content))
+
     def test_joined_files_are_heard_to_the_end(self):
         parts = [written(noise(seed=seed), "FLAC") for seed in range(3)]
         assert np.array_equal(heard(b"".join(parts)), np.concatenate([heard(part) for part in parts]))

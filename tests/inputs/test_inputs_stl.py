@@ -67,6 +67,7 @@ def test_several_solids_and_chunks(tmp_path, monkeypatch):
         (b"solid", "is not an .stl file: it has 5 bytes"),
         (ascii()[:-100], "declares 12 facets but has 11; it is truncated"),
         (ascii(end=""), "has 12 facets and no endsolid after them; it is truncated"),
+        (ascii("one") + "\n" + ascii("two", end=""), "begins 2 solids and ends 1 of them; it is truncated"),
         (ascii().replace("2.000000e+00", "two", 1), "has 'two' in vertex 3, where a number belongs"),
     ],
 )
