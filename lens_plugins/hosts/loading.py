@@ -18,6 +18,7 @@ from ..files.tensors import dtype_of, read_safetensors
 from ..inputs.image import ImageSettings
 from ..splice import FrozenViT, freeze
 from .base import Host, LoadOptions
+from .outline import check_described, read_config
 from .quiet import quiet
 from .source import (
     HostNotes,
@@ -130,10 +131,11 @@ def load_pretrained(model_class: Any, source: str | Path, options: LoadOptions, 
     folder = notes.language_model_folder()
     refuse_kernels(source)
     try:
+        config = read_config(source)
+        check_described(source, model_class, config, *([] if folder is None else [folder]))
         if folder is None:
             model, info = model_class.from_pretrained(source, **how, **from_pretrained_options(source))
         else:
-            config = model_class.config_class.from_pretrained(source)
             state = _tensors(Path(source)) | _tensors(folder, "language_model.")
             model, info = model_class.from_pretrained(None, config=config, state_dict=state, **how)
     except LensPluginsError:
