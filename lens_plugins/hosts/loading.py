@@ -47,7 +47,7 @@ def load_host(
     source: str | os.PathLike[str] | nn.Module | Host,
     *,
     dtype: str | torch.dtype | None = None,
-    device: str | torch.device | None = None,
+    device: str | int | torch.device | None = None,
     device_map: str | Mapping[str, Any] | None = None,
     quantization: str | None = None,
     vit: FrozenViT | None = None,
@@ -63,7 +63,8 @@ def load_host(
             or LAVIS's), which is put in eval mode and asked for no gradients. A host is returned as it is.
         dtype: of the weights; None: float32, also where the files hold less, since a CPU multiplies half precision many
             times slower.
-        device: where the whole host computes: "cpu", "cuda", "cuda:1", "mps", or "auto" as for `device_map`.
+        device: where the whole host computes: "cpu", "cuda", "cuda:1" or 1, "mps", or "auto" as for
+            `device_map`.
         device_map: transformers' placement of parts, such as "auto"; None: the CPU.
         quantization: "4bit" (nf4) or "8bit" for the language model alone; ViT and Q-Former keep `dtype`.
         vit: the ViT of another host, shared so that one copy stays in memory; it must hold the same weights.
@@ -82,6 +83,8 @@ def load_host(
     """
     if device is not None and device_map is not None:
         raise ConfigError(f"device is {str(device)!r} and device_map is {device_map!r}; give one of them.")
+    if isinstance(device, int):  # as transformers counts GPUs
+        device = f"cuda:{device}"
     place = device_map if device is None else str(device)
     if isinstance(source, (Host, nn.Module)):
         if (dtype, device_map, quantization, vit, revision) != (None, None, None, None, None):
