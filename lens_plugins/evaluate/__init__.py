@@ -1,0 +1,1 @@
+"""Published benchmarks, one file each, and the loop that all of them share. Importing this needs no torch."""
