@@ -21,6 +21,7 @@ from .imagine import imagine
 from .lens import app as lens_app
 from .noise import debugging, quieten
 from .output import complain, one_line
+from .scene import scene
 from .search import search
 from .story import story
 from .train import train
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # they would print tensors
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (caption, ask, story, chat, search, classify, doctor):
+for command in (caption, ask, story, chat, search, classify, scene, doctor):
     app.command()(command)
 app.command(short_help="Make pictures of files.")(imagine)
 app.command(short_help="Align a lens to the frozen ViT of a host.")(train)

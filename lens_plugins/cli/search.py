@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..hosts.messages import Text
     from ..inputs import ModalityInput
 
-__all__ = ["search"]
+__all__ = ["query_text", "search"]
 
 
 @spelled_out
@@ -52,7 +52,7 @@ def search(
       lens-plugins search dog.wav things --recursive --top 5
     """
     session = Session(host, reading)
-    text = _text(query)
+    text = query_text(query)
     names = _names(session, folder, recursive, None if text else query)
     asked = text or session.read(query)
     wanted = session.host.embed(asked, space)[0]  # a text without a text tower is refused before files are read
@@ -98,7 +98,7 @@ def _index(
     return inputs, torch.cat(vectors) if vectors else None
 
 
-def _text(query: str) -> Text | None:
+def query_text(query: str) -> Text | None:
     """The text that a query is; None where it means a file."""
     from ..hosts.messages import Text
 

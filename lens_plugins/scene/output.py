@@ -11,13 +11,13 @@ from PIL import Image
 
 from .._optional import require
 from ..errors import InputError
-from ..files.opening import local_path
+from ..files.opening import brief, local_path
 from ..files.writing import replacing
 from ..inputs.pictures import open_picture
 from .data import Geometry, Scene
 from .ranking import Found
 
-__all__ = ["rank_colours", "write_ply", "write_rrd"]
+__all__ = ["rank_colours", "target_path", "write_ply", "write_rrd"]
 
 _RAMP = np.array(
     [(215, 25, 28), (253, 174, 97), (255, 255, 191), (171, 217, 233), (44, 123, 182)], float
@@ -42,7 +42,7 @@ def write_ply(path: str | os.PathLike[str], scene: Scene, found: Sequence[Found]
         InputError: the scene has no points, or the path does not end in .ply.
         LensPluginsError: the disk refuses.
     """
-    target = _target(path, ".ply")
+    target = target_path(path, ".ply")
     geometry = _geometry(scene)
     colours, ids, ranks, scores = _by_vertex(geometry, found)
     vertices = np.empty(
@@ -77,7 +77,7 @@ def write_rrd(path: str | os.PathLike[str], scene: Scene, found: Sequence[Found]
         LensPluginsError: the disk refuses.
     """
     rr = require("rerun", extra="scene", purpose="Writing a recording for rerun's viewer")
-    target = _target(path, ".rrd")
+    target = target_path(path, ".rrd")
     shades = rank_colours(len(found))
     with replacing(target, make_folder=False) as temporary:
         recording = rr.RecordingStream("lens-plugins scene")
@@ -148,8 +148,15 @@ def _geometry(scene: Scene) -> Geometry:
     return scene.geometry
 
 
-def _target(path: str | os.PathLike[str], ending: str) -> Path:
+def target_path(path: str | os.PathLike[str], ending: str) -> Path:
+    """The file to write.
+
+    Raises:
+        InputError: it has another ending, or its folder is not there.
+    """
     target = local_path(path)
+    if not target.parent.is_dir():
+        raise InputError(f"There is no folder {brief(target.parent)} to write {target.name} to; make it.")
     if target.suffix.lower() != ending:
         raise InputError(f"{target} ends in {target.suffix!r}; it must end in {ending}.")
     return target
