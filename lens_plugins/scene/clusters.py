@@ -15,7 +15,8 @@ __all__ = ["cluster_points"]
 _GRID = 0.02  # metres; points nearer than that are one
 _MOST_CELLS = 200_000  # bigger rooms get a coarser grid
 _PLANES, _SHARE, _THICKNESS = 8, 0.08, 0.03  # floor, ceiling, walls: each holds so much of the cells, so thick
-_TRIES = 256
+_BEYOND = 0.05  # of all cells at most lie behind one of these, as what is seen through a window does
+_TRIES, _SAMPLE = 512, 5000
 _NEIGHBOURS = 6
 _LEAST_CELLS, _LEAST_SIZE = 30, 0.08  # of a cluster, in cells and metres
 
@@ -86,22 +87,30 @@ def _without_planes(cells: np.ndarray, thickness: float) -> np.ndarray:
         rest = cells[left]
         if len(rest) < max(3, _SHARE * len(cells)):
             break
-        normal, offset = _best_plane(rest, thickness, random)
-        near = np.abs(cells @ normal - offset) <= thickness
+        plane = _best_plane(rest, cells, thickness, random)
+        if plane is None:
+            break
+        near = np.abs(cells @ plane[0] - plane[1]) <= thickness
         if (near & left).sum() < _SHARE * len(cells):
             break
         left &= ~near
     return left
 
 
-def _best_plane(cells: np.ndarray, thickness: float, random: np.random.Generator) -> tuple[np.ndarray, float]:
-    corners = cells[random.integers(0, len(cells), (_TRIES, 3))]  # (T, 3, 3)
+def _best_plane(
+    rest: np.ndarray, cells: np.ndarray, thickness: float, random: np.random.Generator
+) -> tuple[np.ndarray, float] | None:
+    """Normal and offset of the plane that holds most of the rest and has nearly all cells on one side of it."""
+    corners = rest[random.integers(0, len(rest), (_TRIES, 3))]  # (T, 3, 3)
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     lengths = np.linalg.norm(normals, axis=1)
     normals[lengths > 0] /= lengths[lengths > 0, None]
     offsets = np.einsum("ti,ti->t", normals, corners[:, 0])
-    sample = cells[random.permutation(len(cells))[:5000]]  # enough to compare candidates by
-    near = (np.abs(sample @ normals.T - offsets) <= thickness).sum(0)
-    near[lengths == 0] = 0
-    best = int(near.argmax())
-    return normals[best], float(offsets[best])
+    near, all_ = (
+        one[random.permutation(len(one))[:_SAMPLE]] @ normals.T - offsets for one in (rest, cells)
+    )  # (S, T) distances each; a sample is enough to compare candidates by
+    counts = (np.abs(near) <= thickness).sum(0)
+    beyond = np.minimum((all_ > thickness).mean(0), (all_ < -thickness).mean(0))
+    counts[(lengths == 0) | (beyond > _BEYOND)] = 0
+    best = int(counts.argmax())
+    return (normals[best], float(offsets[best])) if counts[best] else None

@@ -156,7 +156,7 @@ def test_segments_of_another_mesh(tmp_path):
     mesh = write_scannet(tmp_path, POINTS, IDS, [])
     segments = tmp_path / "scene0000_00_vh_clean_2.0.010000.segs.json"
     change(segments, segIndices=[1] * 11)
-    with pytest.raises(InputError, match="has 11 segIndices for the 12 vertices of scene0000_00_vh_clean_2.ply"):
+    with pytest.raises(InputError, match=r"has 11 segIndices for the 12 vertices of scene0000_00_vh_clean_2.ply"):
         read_geometry(mesh)
     segments.write_text(json.dumps({"sceneId": "x"}))
     with pytest.raises(InputError, match="has no segIndices; it has sceneId"):
@@ -183,7 +183,7 @@ def test_npz_files_that_are_no_scans(tmp_path, arrays, said):
 
 def test_faces_of_vertices_that_are_not_there(tmp_path):
     path = write_ply(tmp_path / "a.ply", xyz(POINTS), np.array([[0, 1, 12]]))
-    with pytest.raises(InputError, match="names vertices 0 to 12 .* but has 12; it is damaged or truncated"):
+    with pytest.raises(InputError, match=r"names vertices 0 to 12 .* but has 12; it is damaged or truncated"):
         read_geometry(path)
 
 
@@ -205,7 +205,7 @@ def test_files_without_fields(tmp_path):
     assert np.allclose(read_geometry(tmp_path / "a.npy").points, POINTS)
     np.savetxt(tmp_path / "a.xyz", POINTS)
     assert np.allclose(read_geometry(tmp_path / "a.xyz").points, POINTS)
-    with pytest.raises(InputError, match="has no fields; instance ids are a field of a .ply or .npz file, not .npy"):
+    with pytest.raises(InputError, match=r"has no fields; instance ids are a field of a .ply or .npz file, not .npy"):
         read_geometry(tmp_path / "a.npy", field="instance")
     (tmp_path / "a.txt").write_text("1 2 3\n")
     with pytest.raises(InputError, match=r"has the ending '.txt'; a scan ends in .ply"):
