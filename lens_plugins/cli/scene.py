@@ -58,7 +58,7 @@ def scene(
     scanned: ScanOptions,
     combine: Annotated[
         Literal["mean", "max", "points", "crops"],
-        typer.Option(help="How the cosines of an instance's points and crops become its score."),
+        typer.Option(help="How an instance's points and crops are compared with the query."),
     ] = "mean",
     space: Annotated[
         Literal["vision", "text"] | None,
@@ -78,7 +78,7 @@ def scene(
     SCAN is a folder of pictures, one a thing or one folder a thing; a .ply or .npz with a field of instance ids;
     ScanNet's mesh with its segments and aggregation; or a folder with color/, depth/, pose/, intrinsic/ and
     instance-filt/. Without instance ids, points are clustered by distance, and stderr says so. Lengths are metres. The
-    score is the mean of two cosines: of what the point lens makes of an instance, and of its crops.
+    score is the cosine with an instance's mean vector: of its points, by the point lens, and of its crops, by the ViT.
 
     \b
     Example:

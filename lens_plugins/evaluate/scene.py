@@ -19,9 +19,10 @@ import numpy as np
 from torch import Tensor
 
 from ..catalog import modalities
-from ..errors import InputError
+from ..errors import InputError, Unsupported
 from ..files.jsons import parse_json
 from ..files.opening import brief, local_path, read_bytes
+from ..hosts.messages import Text
 from ..scene.data import Instance
 from ..scene.ranking import DEFAULT_COMBINATION, SceneVectors, embed_scene
 from ..scene.reading import read_scene
@@ -252,9 +253,6 @@ def _embed(
     host: Host, folder: Path, asked: Sequence[tuple[str, str]], space: str | None, missed: list[str]
 ) -> dict[tuple[str, str], Tensor]:
     """The vectors of queries that can be read; the others are told."""
-    from ..errors import Unsupported
-    from ..hosts.messages import Text
-
     found, sources = [], []
     for modality, query in asked:
         try:

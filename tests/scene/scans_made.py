@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lens_plugins.hosts.messages import Text
+
 PLY_TYPES = {"float": "<f4", "uchar": "u1", "int": "<i4", "ushort": "<u2"}
 
 
@@ -94,7 +96,18 @@ class Colours:
     def __init__(self, texts=None, lenses=("point_cloud",)) -> None:
         self.texts, self.lenses, self.batches = texts or {}, dict.fromkeys(lenses), []
 
+    def read(self, source, modality=None):
+        from lens_plugins.errors import Unsupported
+        from lens_plugins.files.opening import check_file
+
+        if modality == "audio":
+            raise Unsupported("colours has no lens for an audio clip.")
+        check_file(source)
+        return source
+
     def vector(self, source, modality) -> np.ndarray:
+        if isinstance(source, Text):
+            source = f"text:{source.text}"
         if isinstance(source, str):
             found = np.asarray(self.texts[source], float)
         elif modality == "point_cloud":

@@ -38,26 +38,25 @@ def by_hand(combine: str, up: str = "z") -> list[tuple[int, float]]:
     def cosine(vector):
         return float(np.asarray(vector, float) @ query / np.linalg.norm(vector))
 
+    def unit(vector):
+        return np.asarray(vector, float) / np.linalg.norm(vector)
+
     scores = {}
     for each in scene().instances:
         points, crops = [], []
-        if each.points is not None and np.ptp(each.points) > 0 and each.id != 9:
+        if each.points is not None and each.id != 9:
             sides = np.ptp(each.points, axis=0)
-            points = [cosine(sides if up == "y" else sides[[0, 2, 1]])]
+            points = [unit(sides if up == "y" else sides[[0, 2, 1]])]
         if each.crops:
-            colours = [np.asarray(one.picture, float).mean((0, 1)) for one in each.crops]
-            crops = [cosine(colour) for colour in colours]
-            mean = cosine(sum(colour / np.linalg.norm(colour) for colour in colours))
-        if combine == "points":
-            found = points
-        elif combine == "crops":
-            found = [mean] if crops else []
-        elif combine == "max":
-            found = [max(points + crops)] if points + crops else []
+            crops = [unit(np.asarray(one.picture, float).mean((0, 1))) for one in each.crops]
+        mean = [unit(sum(crops))] if crops else []
+        if combine == "max":
+            found = [max(map(cosine, points + crops))] if points + crops else []
         else:
-            found = points + ([mean] if crops else [])
+            parts = {"points": points, "crops": mean, "mean": points + mean}[combine]
+            found = [cosine(sum(parts))] if parts else []
         if found:
-            scores[each.id] = sum(found) / len(found)
+            scores[each.id] = found[0]
     return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
