@@ -14,16 +14,20 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..errors import InputError
+from ..evaluate.scene import embed_scenes
 from ..files.opening import local_path
+from ..hosts.loading import load_host
+from ..scene.ranking import COMBINATIONS
 from .heldout import Case, HeldOut, find_sense, open_objects
 
-__all__ = ["write_rooms"]
+__all__ = ["run", "write_rooms"]
 
 _SIZES = {  # longest side in metres
     "chair": 0.95, "table": 1.3, "lamp": 1.2, "person": 1.7, "sofa": 1.9, "plant": 0.9, "cabinet": 1.2, "bed": 2.0,
@@ -307,3 +311,22 @@ def _write_crops(folder: Path, pictures: Sequence[Case], count: int, random: np.
         target = folder / f"{own:03d}{Path(source).suffix}"
         shutil.copyfile(source, target)
     return {own: labels[place] for own, place in enumerate(chosen, start=1)}
+
+
+def run(folder: Path | None, rooms: int, objects: int, seed: int, host: str) -> str:
+    """Write rooms where there are none yet, then score a shipped host on them: a table for each way to compare.
+
+    Args:
+        folder: with rooms, or a new one for them; None: a temporary one.
+        rooms: as `write_rooms` takes them, with `objects` and `seed`.
+        host: any that embeds; every lens that ships is plugged.
+    """
+    loaded = load_host(host)
+    for sense in ("point-cloud", "audio", "depth", "tactile", "eeg"):
+        loaded.plug(f"pocket-{sense}")
+    with TemporaryDirectory(prefix="lens-plugins-") as temporary:
+        where = folder or Path(temporary) / "rooms"
+        if not (where / "queries.jsonl").exists():
+            write_rooms(where, rooms, objects, seed)
+        work = embed_scenes(loaded, where)
+    return "\n\n".join(work.score(combine).text() for combine in COMBINATIONS)
