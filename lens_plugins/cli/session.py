@@ -74,6 +74,15 @@ class Session:
         """What can be read: pictures, and the modalities of the lenses."""
         return sorted({name for name, row in modalities().items() if row.embedding is None} | self._sources.keys())
 
+    def plug(self, modality: str) -> None:
+        """Load the lens of a modality before anything is read; pictures, and what the host brings itself, need none.
+
+        Raises:
+            CheckpointError: it does not load.
+        """
+        if modality in self._sources:
+            self._lens(modality)
+
     def check_host(self) -> None:
         """Refuse a host that is nowhere, before anything else is read or loaded.
 
