@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from ..inputs import ModalityInput
 
-__all__ = ["answer", "complain", "one_line", "print_json", "progress"]
+__all__ = ["answer", "complain", "note", "one_line", "print_json", "progress"]
 
 
 def one_line(text: object) -> str:
@@ -24,6 +24,11 @@ def one_line(text: object) -> str:
 def complain(error: object) -> None:
     """Say what is wrong, in one line on stderr."""
     typer.echo(f"error: {one_line(error)}", err=True)
+
+
+def note(text: object) -> None:
+    """Say something that is no error, in one line on stderr."""
+    typer.echo(f"note: {one_line(text)}", err=True)
 
 
 def print_json(value: Any) -> None:

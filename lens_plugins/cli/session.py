@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..catalog import LENSES, find_host, find_modality, folders, modalities
 from ..errors import InputError, Unsupported
 from .options import HostOptions, InputOptions, pairs
-from .output import complain, progress
+from .output import complain, note, progress
 
 if TYPE_CHECKING:
     from .._config import FrozenConfig
@@ -38,12 +38,12 @@ class Session:
     def __init__(self, options: HostOptions, reading: InputOptions | None = None) -> None:
         self._options = options
         self._reading = reading or InputOptions()
-        self._reading.by_modality()  # a misspelt setting is found before anything is read or loaded
         self._loading = options.loading()
         self._sources = lens_sources(options)
         self._lenses: dict[str, Lens] = {}
         self._host: Host | None = None
         self._shown: list[ModalityInput] = []
+        self._unused = set(self._reading.by_modality())  # modalities that --set names and no file has been
         if self._reading.show is not None:
             from ..hosts.seed_llama.images import check_target
 
@@ -119,6 +119,7 @@ class Session:
             Unsupported: there is no lens for the modality of one.
         """
         inputs = [self.read(file) for file in files]
+        self._tell_unused(inputs)
         self._show(inputs)
         return inputs
 
@@ -134,8 +135,19 @@ class Session:
             except (InputError, Unsupported) as error:
                 complain(error)
                 code = error.exit_code
+        self._tell_unused(inputs)
         self._show(inputs)
         return inputs, code
+
+    def _tell_unused(self, inputs: Sequence[ModalityInput]) -> None:
+        """Say once which ``--set`` was for nothing: a depth map without ``depth:`` in front is read as a picture."""
+        for modality in sorted(self._unused - {each.modality for each in inputs}) if inputs else ():
+            note(
+                f"--set {modality}... changes nothing: none of the files is {find_modality(modality).noun}, "
+                f"unless {modality}: stands in front of its name."
+            )
+        if inputs:
+            self._unused = set()
 
     def _show(self, inputs: Sequence[ModalityInput]) -> None:
         """Draw what has been read so far, where ``--show`` asks for it."""

@@ -78,7 +78,7 @@ def check_device(device: str | int | torch.device) -> torch.device:
         ConfigError: no device at all, or one that is not there; says how many are.
     """
     try:
-        wanted = torch.device(device)
+        wanted = torch.device(f"cuda:{device}" if isinstance(device, int) else device)
     except (RuntimeError, TypeError) as error:
         raise ConfigError(f"{device!r} is no device; it may be cpu, cuda, cuda:1, mps or auto.") from error
     there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}

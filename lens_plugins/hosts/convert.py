@@ -22,6 +22,7 @@ from ..files.tensors import read_state
 from ..keymap import KeyMap
 from .layouts import lavis, minigpt4
 from .loading import load_tokenizer
+from .outline import check_described, read_config
 from .quiet import quiet
 from .seed_llama.convert import from_seed
 from .source import NOTES_FILE
@@ -242,14 +243,15 @@ def read_language_model(folder: str | os.PathLike[str], dtype: torch.dtype) -> A
     Raises:
         CheckpointError: it cannot be loaded, or tensors are missing.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     if not Path(folder, "config.json").is_file():
         raise CheckpointError(f"{folder} is no folder of a language model: it has no config.json.")
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config = read_config(Path(folder))
     if config.is_encoder_decoder:
         config.dense_act_fn = "gelu"  # LAVIS's choice for FLAN-T5, whose own is gelu_new
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    check_described(Path(folder), kind, config)
     try:
         model, info = kind.from_pretrained(
             folder, config=config, dtype=dtype, output_loading_info=True, trust_remote_code=False

@@ -18,6 +18,7 @@ from ..files.tensors import dtype_of, read_safetensors
 from ..inputs.image import ImageSettings
 from ..splice import FrozenViT, freeze
 from .base import Host, LoadOptions
+from .outline import check_described, read_config
 from .quiet import quiet
 from .source import (
     HostNotes,
@@ -46,7 +47,7 @@ def load_host(
     source: str | os.PathLike[str] | nn.Module | Host,
     *,
     dtype: str | torch.dtype | None = None,
-    device: str | torch.device | None = None,
+    device: str | int | torch.device | None = None,
     device_map: str | Mapping[str, Any] | None = None,
     quantization: str | None = None,
     vit: FrozenViT | None = None,
@@ -62,7 +63,8 @@ def load_host(
             or LAVIS's), which is put in eval mode and asked for no gradients. A host is returned as it is.
         dtype: of the weights; None: float32, also where the files hold less, since a CPU multiplies half precision many
             times slower.
-        device: where the whole host computes: "cpu", "cuda", "cuda:1", "mps", or "auto" as for `device_map`.
+        device: where the whole host computes: "cpu", "cuda", "cuda:1" or 1, "mps", or "auto" as for
+            `device_map`.
         device_map: transformers' placement of parts, such as "auto"; None: the CPU.
         quantization: "4bit" (nf4) or "8bit" for the language model alone; ViT and Q-Former keep `dtype`.
         vit: the ViT of another host, shared so that one copy stays in memory; it must hold the same weights.
@@ -81,6 +83,8 @@ def load_host(
     """
     if device is not None and device_map is not None:
         raise ConfigError(f"device is {str(device)!r} and device_map is {device_map!r}; give one of them.")
+    if isinstance(device, int):  # as transformers counts GPUs
+        device = f"cuda:{device}"
     place = device_map if device is None else str(device)
     if isinstance(source, (Host, nn.Module)):
         if (dtype, device_map, quantization, vit, revision) != (None, None, None, None, None):
@@ -130,10 +134,11 @@ def load_pretrained(model_class: Any, source: str | Path, options: LoadOptions, 
     folder = notes.language_model_folder()
     refuse_kernels(source)
     try:
+        config = read_config(source)
+        check_described(source, model_class, config, *([] if folder is None else [folder]))
         if folder is None:
             model, info = model_class.from_pretrained(source, **how, **from_pretrained_options(source))
         else:
-            config = model_class.config_class.from_pretrained(source)
             state = _tensors(Path(source)) | _tensors(folder, "language_model.")
             model, info = model_class.from_pretrained(None, config=config, state_dict=state, **how)
     except LensPluginsError:

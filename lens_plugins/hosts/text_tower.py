@@ -22,6 +22,7 @@ from ..files.jsons import read_json_object
 from ..files.opening import local_path, reason_of
 from ..files.tensors import read_safetensors
 from ..splice import FrozenViT, freeze
+from .outline import check_described
 from .quiet import quiet
 
 __all__ = [
@@ -66,9 +67,12 @@ class SentenceTower:
 
     @quiet()
     def __init__(self, source: str | Path, device: str | torch.device = "cpu") -> None:
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoConfig, AutoModel, AutoTokenizer
 
         try:
+            if os.path.isdir(source):
+                config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+                check_described(Path(source), AutoModel, config)
             self._tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             self._model = freeze(AutoModel.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)).to(
                 device

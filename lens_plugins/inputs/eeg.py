@@ -33,6 +33,7 @@ _KEYS = ("eeg", "data", "arr_0")
 _LARGEST_VOLTS = 0.01  # no potential on a scalp is larger: a file with larger values does not hold volts
 _LARGEST = 1e9  # microvolts: a thousand volts, and far from what float32 can square
 _MAT_COMPRESSED = 15  # miCOMPRESSED
+_SHORTEST = 0.9  # of the samples between start and stop; the research data has 450 of 460
 _ZSCORED = (0.2, 5.0)  # standard deviations that a z-scored recording may have in a short window
 
 
@@ -109,6 +110,7 @@ def read(source: Payload, settings: EegSettings) -> ModalityInput:
     _check_size(data, name)
     kept = _standardised(data, settings)[:, settings.start : settings.stop]  # (C, up to stop - start)
     _warn_if_raw(kept, settings, name)
+    _warn_if_short(kept.shape[1], settings, name)
     tensor = torch.from_numpy(kept.astype(np.float32))
     tensor = functional.interpolate(tensor[None], settings.steps, mode="linear", align_corners=True)[0]
     return ModalityInput("eeg", tensor, str(path) if path else None)
@@ -231,6 +233,16 @@ def _standardised(data: np.ndarray, settings: EegSettings) -> np.ndarray:  # (C,
         deviation = data.std(axis=1, keepdims=True)
         data = (data - data.mean(axis=1, keepdims=True)) / np.where(deviation > 0, deviation, 1)
     return data
+
+
+def _warn_if_short(samples: int, settings: EegSettings, name: str) -> None:
+    wanted = settings.stop - settings.start
+    if samples < _SHORTEST * wanted:
+        warnings.warn(
+            f"{name} has {samples} of the {wanted} samples that the lens reads at {settings.sample_rate} Hz, so it is "
+            f"stretched {wanted / samples:.1f} times; give a longer recording.",
+            stacklevel=3,
+        )
 
 
 def _warn_if_raw(data: np.ndarray, settings: EegSettings, name: str) -> None:

@@ -101,6 +101,9 @@ def choose_channels(labels: Sequence[str], count: int, names: Sequence[str], pat
     chosen = [number for number in scalp if known[number] not in doubtful]
     if len(chosen) != count and len(scalp) == count:
         chosen = scalp
+    typed = [number for number in chosen if labels[number].strip().lower().startswith("eeg ")]
+    if len(chosen) != count and len(typed) == count:
+        chosen = typed  # beside "EEG Fp1", "POL E" is what else the amplifier had
     if len(chosen) != count:
         left_out = [label for number, label in enumerate(labels) if number not in set(chosen)]
         others = f", left out are {_some(left_out)}" if left_out else ""

@@ -101,12 +101,18 @@ def _rank(part: str, layer: str, base: str, beside: set[str]) -> int:
 
 
 def _grey(channels: Mapping[Channel, np.ndarray]) -> Channel | None:
-    """The one channel of a file without colours; alpha does not count, and R, G and B are one where they are equal."""
-    colours = {channel: pixels for channel, pixels in channels.items() if channel[1].lower() != "a"}
+    """The one channel of a file without colours; alpha does not count, and R, G and B are one where they are equal.
+
+    They may stand in a layer called depth, beside other layers.
+    """
+    colours = {channel: pixels for channel, pixels in channels.items() if channel[1].lower().split(".")[-1] != "a"}
+    called = {channel: pixels for channel, pixels in colours.items() if "depth" in channel[1].lower().split(".")[:-1]}
+    colours = called or colours
     first = next(iter(colours), None)
-    if first is None or "." in first[1] or len({number for number, _ in colours}) > 1:
+    layers = {(number, name.rpartition(".")[0]) for number, name in colours}
+    if first is None or len(layers) > 1 or ("." in first[1] and not called):
         return None
-    names = {name.lower() for _, name in colours}
+    names = {name.lower().split(".")[-1] for _, name in colours}
     equal = all(np.array_equal(pixels, colours[first], equal_nan=True) for pixels in colours.values())
     return first if len(colours) == 1 or (names == {"r", "g", "b"} and equal) else None
 

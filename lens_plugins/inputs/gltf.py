@@ -279,7 +279,8 @@ def _matrices(
     """Translations (I, 3), quaternions x y z w (I, 4) and scales (I, 3) as matrices (I, 4, 4)."""
     matrices = np.tile(_HERE, (count, 1, 1))
     if rotation is not None:
-        x, y, z, w = (rotation / np.linalg.norm(rotation, axis=1, keepdims=True)).T
+        lengths = np.linalg.norm(rotation, axis=1, keepdims=True)
+        x, y, z, w = (rotation / np.where(lengths > 0, lengths, 1)).T  # four zeros turn nothing
         matrices[:, :3, :3] = np.stack([
             1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w),
             2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w),

@@ -33,7 +33,7 @@ def read_parts(content: bytes, path: Path) -> tuple[dict[str, Any], bytes | None
         InputError: no glTF 2.0, fewer bytes than declared, or JSON that is damaged or not an object.
     """
     binary = None
-    if path.suffix.lower() == ".glb":
+    if path.suffix.lower() == ".glb" or content[:4] == b"glTF":  # whatever it is called
         if len(content) < _HEADER or content[:4] != b"glTF":
             raise InputError(f"{path} is not a .glb file: it does not start with glTF.")
         version, declared, size = struct.unpack_from("<III", content, 4)

@@ -12,6 +12,8 @@ from .rows import Rows, chunks, parse_rows, plain_text, without_comments
 
 __all__ = ["read_obj"]
 
+_VERTEX, _FACE = (b"v ", b"v\t", b"V ", b"V\t"), (b"f ", b"f\t", b"F ", b"F\t")
+_OLD_FACE = (b"fo ", b"fo\t")  # of version 2, which the specification still reads as f
 _FREE_FORM = re.compile(rb"^[ \t]*(surf|curv2?)[ \t]", re.MULTILINE)
 
 
@@ -43,7 +45,7 @@ def read_obj(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray, np.nda
 def _check_last_line(text: bytes, path: Path) -> None:
     """Faces of two corners are edges, which have no area; as the last line they are a file cut off."""
     words = text[max(0, len(text) - 4096) :].rstrip().rpartition(b"\n")[2].split()
-    if words[:1] == [b"f"] and len(words) < 4:
+    if words[:1] in ([b"f"], [b"F"], [b"fo"]) and len(words) < 4:
         raise InputError(f"{path} ends in a face of {len(words) - 1} corners, which needs 3; it is truncated.")
 
 
@@ -55,10 +57,10 @@ def _lines(chunk: bytes, above: int) -> tuple[list[bytes], list[bytes], list[int
     for line in chunk.split(b"\n"):
         line = line.lstrip()
         word = line[:2]
-        if word in (b"v ", b"v\t"):
+        if word in _VERTEX:
             vertices.append(line[2:])
-        elif word in (b"f ", b"f\t"):
-            faces.append(line[2:])
+        elif word in _FACE or line[:3] in _OLD_FACE:
+            faces.append(line[2:] if word in _FACE else line[3:])
             held.append(above + len(vertices))
     return vertices, faces, held
 

@@ -13,7 +13,10 @@ from .rows import RowReader, Rows, plain_text, ragged, without_comments
 __all__ = ["read_off"]
 
 # ModelNet40 glues the counts to the keyword: OFF490 518 0
-_HEADER = re.compile(rb"\s*(?P<word>(?:ST)?C?N?4?n?OFF)?\s*(?P<counts>\d+[ \t]+\d+(?:[ \t]+\d+)?)[^\n]*\n?")
+_HEADER = re.compile(
+    rb"\s*(?P<word>(?:ST)?C?N?4?n?OFF)?\s*"
+    rb"(?P<counts>\d+[ \t]+\d+(?:[ \t]+\d+)?|\d+[ \t]*\n\s*\d+[ \t]*\n\s*\d+(?=[ \t]*\n))[^\n]*\n?"
+)
 
 
 def read_off(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

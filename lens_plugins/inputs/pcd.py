@@ -103,9 +103,12 @@ def _header(entries: dict[str, list[str]], lines: int) -> _Header:
 
 
 def _read_text(header: _Header, body: bytes, path: Path) -> np.ndarray:  # -> (P, 3)
-    rows = RowReader(body, path, header.lines + 1).take(header.points, "points")
-    columns = [header.column(axis) for axis in "xyz"]
-    return np.concatenate([piece.columns(columns, path, sum(header.counts)) for piece in rows])
+    rows = RowReader(body, path, header.lines + 1)
+    columns, width = [header.column(axis) for axis in "xyz"], sum(header.counts)
+    points = np.concatenate([piece.columns(columns, path, width) for piece in rows.take(header.points, "points")])
+    if more := rows.left():
+        raise InputError(f"{path} declares {header.points} points but has {header.points + more}; it is damaged.")
+    return points
 
 
 def _read_binary(header: _Header, body: bytes, path: Path) -> np.ndarray:  # -> (P, 3)

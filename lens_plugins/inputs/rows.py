@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +26,14 @@ def truncated(path: Path, declared: int, what: str, found: int) -> InputError:
 
 
 def plain_text(content: bytes, path: Path) -> bytes:
-    """Text without a byte-order mark, its lines ended by newlines.
+    """Text as UTF-8 without a byte-order mark, its lines ended by newlines.
 
     Raises:
         InputError: bytes that are no text.
     """
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, as Windows calls Unicode
+        with suppress(UnicodeError):
+            content = content.decode("utf-16").encode()
     if b"\0" in content or content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError(f"{path} is not text (it holds zero bytes); save it as plain or UTF-8 text.")
     content = content.removeprefix(b"\xef\xbb\xbf")
@@ -179,6 +183,11 @@ class RowReader:
         """
         for _ in self._pieces(count, what):
             pass
+
+    def left(self) -> int:
+        """How many rows stand below those taken."""
+        here = len(self._chunk.rows) - self._row
+        return here + sum(len(_Chunk(text, 1).rows) for text in self._chunks)
 
     def _pieces(self, count: int, what: str) -> Iterator[tuple[_Chunk, int, int]]:
         taken = 0

@@ -181,6 +181,7 @@ class _Data(NamedTuple):
     extra: int = 0  # what that number counts besides
     frame: int | None = None  # bytes of one sample of all channels, where that is fixed
     encoding: int = 1
+    samples: int | None = None  # of sound that is packed in blocks, where the last one is filled up
 
 
 def _pcm_streams(content: bytes, name: str) -> Iterator[_Stream]:
@@ -202,7 +203,9 @@ def _pcm_streams(content: bytes, name: str) -> Iterator[_Stream]:
         struct.pack_into(data.layout, mended, data.size_at, held + data.extra)
         yield _Stream(bytes(mended))
     else:
-        yield _Stream(content[:end], data.declared // data.frame if data.frame else None)
+        if _second_data(content, end):
+            raise InputError(f"{name} has 2 chunks of sound, and a .wav file has one; save it again.")
+        yield _Stream(content[:end], data.declared // data.frame if data.frame else None, data.samples)
     following = None if unknown else _NEXT_RIFF.search(content, end)
     if following:
         yield from _pcm_streams(content[following.start() :], name)
@@ -218,19 +221,35 @@ def _find_data(content: bytes) -> _Data | None:
     size64: tuple[int, int] | None = (
         None  # RF64 keeps the size of its data in a chunk of its own: where, and the number
     )
-    frame, encoding = None, 1
+    frame, encoding, counted, block = None, 1, 0, (1, 0)
     for kind, start, size, size_at in _chunks(content, 40 if wide else 12, wide, big):
         if kind == b"ds64" and start + 16 <= len(content):
             size64 = start + 8, struct.unpack_from("<Q", content, start + 8)[0]
         elif kind == b"fmt " and start + 16 <= len(content):
             encoding, _, _, _, aligned = struct.unpack_from(">HHIIH" if big else "<HHIIH", content, start)
             frame = aligned if encoding in _PCM and aligned else None
+            if frame is None and aligned and size >= 20:  # bytes and samples of a block
+                block = aligned, struct.unpack_from(">H" if big else "<H", content, start + 18)[0]
+        elif kind == b"fact" and start + 4 <= len(content):
+            (counted,) = struct.unpack_from(">I" if big else "<I", content, start)
         elif kind == b"data":
             if size == 0xFFFFFFFF and size64:
                 return _Data(start, size64[1], size64[0], "<Q", 0, frame, encoding)
             layout, extra = ("<Q", 24) if wide else (">I" if big else "<I", 0)
-            return _Data(start, size, size_at, layout, extra, frame, encoding)
+            spare = -(-size // block[0]) * block[1] - counted
+            return _Data(
+                start, size, size_at, layout, extra, frame, encoding, counted if 0 <= spare < block[1] else None
+            )
     return None
+
+
+def _second_data(content: bytes, end: int) -> bool:
+    """Whether a whole chunk of sound follows the one that ends at `end`, in the same file."""
+    wide = content[:8] == _W64
+    if content[:4] not in _RIFF and not wide:
+        return False
+    following = _chunks(content, end + -end % (8 if wide else 2), wide, content[:4] == b"RIFX")
+    return any(kind == b"data" and start + size <= len(content) for kind, start, size, _ in following)
 
 
 def _chunks(content: bytes, position: int, wide: bool, big: bool) -> Iterator[tuple[bytes, int, int, int]]:

@@ -16,6 +16,9 @@ __all__ = ["read_stl"]
 
 _HEADER, _RECORD = 84, np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 _SOLID = re.compile(rb"^[ \t]*(end[ \t]*)?solid\b[^\n]*", re.MULTILINE)
+_NEW_LINE = re.compile(
+    rb"[ \t]+(?=(?:facet[ \t]+normal|outer[ \t]+loop|vertex|endloop|endfacet|endsolid)\b)", re.IGNORECASE
+)
 
 
 def read_stl(content: bytes, path: Path) -> np.ndarray:
@@ -43,6 +46,8 @@ def _is_text(content: bytes) -> bool:
 
 
 def _read_text(text: bytes, path: Path) -> np.ndarray:  # -> (F, 3, 3)
+    if text.count(b"\n") < 3:  # the keywords tell the lines of a file that has none
+        text = _NEW_LINE.sub(b"\n", text)
     corners, above, facets, solids, ends = [np.zeros((0, 3))], 0, 0, 0, 0
     for chunk in chunks(text, path):
         chunk = chunk.lower()

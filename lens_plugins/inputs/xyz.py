@@ -19,6 +19,12 @@ _MARKS = (b"#", b"/", b"%")
 _COMMA_NUMBER = re.compile(rb"[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?")
 _LEADING_ZERO = re.compile(rb"(?:^|,)[ \t]*[+-]?0\d", re.MULTILINE)
 _UNIT = re.compile(rb"\s*[\[(][^\])]*[\])]")  # x [m]
+# X_coord, coord_x, PositionX, $x; ParaView's Points:0
+_AXIS = re.compile(
+    rb"\$?(?:(?:points?|coord(?:inate)?s?|pos(?:ition)?s?)[ _.:]?)?([xyz])"
+    rb"(?:[ _]?(?:coord(?:inate)?|pos(?:ition)?|mm|m))?"
+    rb"|points?[:_]([012])"
+)
 _ATOM = re.compile(rb"\s*[A-Z][a-z]?\d*(?:\s+[-+.\deE]+){3}\s*")
 _WANTED = "lines of at least three numbers are read, and headers that name x, y and z"
 
@@ -85,7 +91,18 @@ def _names(line: bytes) -> list[bytes]:
     line = _UNIT.sub(b"", line.lower())
     cells = line.split(b";" if b";" in line else b"," if b"," in line else None)
     names = [cell.strip().strip(b"\"'") for cell in cells]
-    return names if all(names.count(axis) == 1 for axis in (b"x", b"y", b"z")) else []
+    for found in (names, list(map(_axis, names))):  # plain names first
+        if all(found.count(axis) == 1 for axis in (b"x", b"y", b"z")):
+            return found
+    return []
+
+
+def _axis(name: bytes) -> bytes:
+    """The axis that a column's name means, else the name."""
+    found = _AXIS.fullmatch(name)
+    if found is None:
+        return name
+    return found[1] or b"xyz"[int(found[2]) :][:1]
 
 
 def _layout(line: bytes, names: list[bytes], said: bool, number: int, path: Path) -> _Layout:
@@ -108,12 +125,14 @@ def _layout(line: bytes, names: list[bytes], said: bool, number: int, path: Path
 def _read_rows(chunk: bytes, layout: _Layout, lines: int, path: Path) -> np.ndarray:  # -> (R, 3)
     if layout.decimal_comma and b"," in chunk:
         if b"." in b"".join(line for line in chunk.split(b"\n") if not _COMMENT.match(line)):
-            raise InputError(f"{path} has both commas and points in its numbers below line {lines}; write points only.")
+            raise InputError(
+                f"{path} has both commas and points in its numbers from line {lines + 1} on; write points only."
+            )
         chunk = chunk.replace(b",", b".")
     if layout.separator == b"," and b"." not in chunk and _LEADING_ZERO.search(chunk):
         raise InputError(
-            f"{path} separates by commas and may mean decimal commas too (a cell begins with 0 below line {lines}); "
-            "separate by semicolons."
+            f"{path} separates by commas and may mean decimal commas too (a cell begins with 0, in line {lines + 1} or "
+            "below); separate by semicolons."
         )
     numbers_alone = _read_numbers(chunk, layout, path)
     if numbers_alone is not None:

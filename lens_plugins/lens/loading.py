@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -147,5 +148,8 @@ def _checked(path: Path, row: catalog.LensRow) -> Path:
 
 def _absent(name: str) -> str:
     known = catalog.find_lens(Path(name).stem)
-    hint = f" The released one is fetched with load_lens({known.id!r})." if known else ""
+    near = get_close_matches(name, catalog.lenses(), n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    if known:
+        hint = f" The released one is fetched with load_lens({known.id!r})."
     return f"There is no lens {brief(name)!r}: no such file or folder, and no such id in the catalogue.{hint}"

@@ -116,6 +116,21 @@ def test_settings_reach_the_reader(small, tmp_path):
         read("depth.size=56")
 
 
+def test_settings_for_nothing_are_told_once(small, tmp_path, capsys):
+    from PIL import Image
+
+    Image.fromarray(np.full((40, 40, 3), 200, np.uint8)).save(tmp_path / "room.png")
+    options = HostOptions(host=str(small / "host"), lens=[f"depth={small / 'depth'}"])
+    session = Session(options, InputOptions(chosen=["depth.kind=depth_mm"]))
+    session.read_all([str(tmp_path / "room.png")])
+    session.read_each([str(tmp_path / "room.png")])
+    told = capsys.readouterr().err
+    assert told.count("note: --set depth... changes nothing: none of the files is a depth map, unless depth:") == 1
+    Image.fromarray(np.full((40, 40), 4000, np.uint16)).save(tmp_path / "depth.png")
+    Session(options, InputOptions(chosen=["depth.kind=depth_mm"])).read_all([f"depth:{tmp_path / 'depth.png'}"])
+    assert "note" not in capsys.readouterr().err
+
+
 def test_settings_of_pictures_are_the_hosts(small, options):
     chosen = InputOptions(chosen=["image.resize=shorter"])
     session = Session(options, chosen)

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -13,10 +14,11 @@ import pytest
 import soundfile
 import torch
 
-from lens_plugins import load_lens, read
+from lens_plugins import load_host, load_lens, read
 from lens_plugins.errors import LensPluginsError
 from lens_plugins.files.tensors import read_state
 from lens_plugins.inputs import AudioSettings, DepthSettings, EegSettings, ImageSettings, PointCloudSettings
+from lens_plugins.testing.small import write_host
 
 sys.path.insert(0, str(Path(__file__).parent))
 from fuzz_seeds import Seed
@@ -168,3 +170,23 @@ def test_a_research_file_with_a_numpy_number_is_read(tmp_path):
     content = {"model": {"w": torch.ones(2)}, "config": {"lr": np.float64(0.5)}}
     torch.save(content, tmp_path / "a.pth")
     assert read_state(tmp_path / "a.pth")["w"].tolist() == [1, 1]
+
+
+# --- hosts ---
+
+
+@pytest.mark.parametrize(("part", "changes", "match"), [
+    ("vision_config", {"num_hidden_layers": 10**9}, "num_hidden_layers = 1000000000; at most 1000"),
+    ("vision_config", {"hidden_size": 2**16, "intermediate_size": 2**18}, "describes .* numbers; its weight files"),
+    ("text_config", {"vocab_size": 2**30}, "describes .* numbers; its weight files"),
+    ("text_config", {"max_position_embeddings": 2**31}, "describes .* numbers; its weight files"),
+])  # fmt: skip
+def test_a_host_that_describes_more_than_it_holds(part, changes, match, tmp_path):
+    write_host(tmp_path, "blip2-opt")
+    config = json.loads((tmp_path / "config.json").read_text())
+    config[part].update(changes)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    seed = Seed("host", {}, lambda path: load_host(path) and [])
+    found, said = outcome_apart(seed, tmp_path)
+    assert found == "refused", said
+    assert re.search(match, said), said

@@ -26,7 +26,7 @@ def test_some_hundred_damaged_files(tmp_path):
 
 
 def grow(_):
-    kept = bytearray(3 * 2**30)
+    kept = bytearray(2**29)
     kept[:: 2**12] = b"x" * len(kept[:: 2**12])
     return []
 
@@ -63,7 +63,8 @@ def stop(error):
         (crash, "crash"),
     ],
 )
-def test_every_fault_is_seen(read, found, tmp_path):
+def test_every_fault_is_seen(read, found, monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "BYTES", 2**28)
     assert run.outcome_apart(Seed("x", {}, read), tmp_path)[0] == found
 
 

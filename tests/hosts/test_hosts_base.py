@@ -261,6 +261,8 @@ def test_a_lens_is_plugged_by_where_it_is(instructblip, tmp_path):
     assert "depth" in instructblip.lenses
     with pytest.raises(CheckpointError, match="no lens 'pocket-odour'"):
         instructblip.plug("pocket-odour")
+    with pytest.raises(CheckpointError, match="no lens 'pocket-adio'.* Did you mean 'pocket-audio'?"):
+        instructblip.plug("pocket-adio")
 
 
 def test_a_host_is_moved_with_its_lenses(instructblip):
@@ -269,7 +271,7 @@ def test_a_host_is_moved_with_its_lenses(instructblip):
     assert instructblip.to("cpu") is instructblip
     with pytest.raises(ConfigError, match=r"device cuda:99 is not there: torch .* sees \d+ devices of the type cuda"):
         instructblip.to("cuda:99")
-    for how in ({"device": "cuda:99"}, {"device_map": "cuda:99"}, {"device_map": {"": "cuda:99"}}):
+    for how in ({"device": "cuda:99"}, {"device": 99}, {"device_map": "cuda:99"}, {"device_map": {"": "cuda:99"}}):
         with pytest.raises(ConfigError, match="cuda:99 is not there"):
             load_host("no/where", **how)
     with pytest.raises(ConfigError, match="give one of them"):

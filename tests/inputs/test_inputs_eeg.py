@@ -322,3 +322,13 @@ class TestDataFile:
 def test_settings_refuse(changed, said):
     with pytest.raises(ConfigError, match=said):
         EegSettings(**changed)
+
+
+def test_a_short_recording_is_said_to_be_stretched():
+    rows = np.random.default_rng(0).normal(size=(4, 30))
+    settings = EegSettings(channels=4, start=2, stop=50, steps=20)
+    with pytest.warns(UserWarning, match=r"has 28 of the 48 samples .* stretched 1\.7 times"):
+        read(rows, "eeg", settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(np.random.default_rng(0).normal(size=(4, 48)), "eeg", settings)

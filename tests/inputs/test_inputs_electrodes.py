@@ -69,3 +69,8 @@ def test_names_choose_in_their_order_and_anything():
 )
 def test_microvolts(unit, scale):
     assert microvolts(unit) == scale
+
+
+def test_what_is_typed_eeg_counts_where_other_types_stand_beside_it():
+    labels = ["EEG Fp1", "EEG Fp2", "POL E", "POL BN1", "POL DC01", "POL $A1"]
+    assert choose_channels(labels, 2, (), "a.edf") == [0, 1]

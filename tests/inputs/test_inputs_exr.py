@@ -202,3 +202,10 @@ class TestDamaged:
         path.write_bytes(content[: len(content) * 3 // 4])
         with pytest.raises(InputError, match="truncated or damaged"):
             read_exr(path)
+
+
+def test_a_depth_layer_of_three_equal_colours(tmp_path):
+    header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}
+    channels = {**{f"depth.{name}": DEPTH for name in "RGB"}, **dict.fromkeys("RGBA", OTHER), "depth.A": OTHER}
+    openexr.File(header, channels).write(str(tmp_path / "a.exr"))
+    assert np.array_equal(read_exr(tmp_path / "a.exr"), DEPTH)

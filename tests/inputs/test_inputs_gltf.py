@@ -434,3 +434,14 @@ def test_json_of_many_values_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(gltf_data, "_MAX_JSON", 20)
     with pytest.raises(InputError, match="over 20 values in its JSON"):
         triangles_of(tmp_path, box())
+
+
+def test_a_binary_file_under_the_name_of_the_other_form(tmp_path):
+    (tmp_path / "a.gltf").write_bytes(trimesh.Scene(trimesh.creation.box()).export(file_type="glb"))
+    assert len(read_mesh(tmp_path / "a.gltf")[0]) == 12
+
+
+def test_a_rotation_of_four_zeros_turns_nothing(tmp_path):
+    scene = Gltf()
+    scene.show(scene.primitive(CORNER), rotation=[0, 0, 0, 0])
+    assert triangles_of(tmp_path, scene)[0].tolist() == CORNER

@@ -30,10 +30,12 @@ def box(vertex: str = "v {} {} {}", face: str = "f {} {} {} {}", shift: int = 1)
         box(face="f {0}/1/4 {1} {2}//2 {3}/3"),
         box(face="f {} {} \\\n{} {}"),
         box(shift=-8),
+        box(vertex="V {} {} {}", face="F {} {} {} {}"),
+        box(face="fo {} {} {} {}"),
         "mtllib ../../etc/passwd\no a box\ng one two\nvt 0 0\nvn 0 0 1\ns off\nusemtl x y\n" + box() + "l 1 2\np 1\n",
         box() + "f 1 2\n" + "v 5 5 5\nv 6 6 6\n",
     ],
-    ids=range(16),
+    ids=range(18),
 )
 def test_ways_to_write_a_box(tmp_path, content):
     assert_box(read(tmp_path, "a.obj", content)[0])

@@ -16,13 +16,14 @@ BODY = POINTS + FACES
         "OFF8 6 12\n" + BODY,  # as in ModelNet40
         "8 6 12\n" + BODY,
         "OFF\n8 6\n" + BODY,
+        "OFF\n8\n6\n12\n" + BODY,
         "\ufeff# made by\n\nOFF # a box\n# counts\n8 6 0 # edges unknown\n\n" + BODY.replace("\n", "\n# more\n\n"),
         ("OFF\n8 6 12\n" + BODY).replace("\n", "\r\n"),
         "COFF\n8 6 12\n" + POINTS.replace("\n", " 255 0 0 255\n") + FACES.replace("\n", " 0.5 0.5 0.5\n"),
         "NOFF\n8 6 12\n" + POINTS.replace("\n", " 0 0 1\n") + FACES,
         "OFF\n8 6 12\n" + BODY + "bytes after the faces",
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_ways_to_write_a_box(tmp_path, content):
     assert_box(read(tmp_path, "a.off", content)[0])

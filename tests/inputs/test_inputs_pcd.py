@@ -165,6 +165,7 @@ def test_pcd_leaves_out_pixels_without_a_measurement(tmp_path):
         ((CASES / "hm-count.pcd").read_bytes(), "4 counts up to 2147483648"),
         ((CASES / "hm-count-ascii.pcd").read_bytes(), "4 counts up to 10000000000000000000"),
         ((CASES / "fz-FAULT-3975-pc_bin.pcd").read_bytes(), "4 counts up to 4294967296"),
+        (pcd("ascii", 2) + ascii_rows() + b"\n", "declares 2 points but has 3; it is damaged"),
         (pcd("ascii", 5) + ascii_rows(), "declares 5 points but has 3"),
         (pcd("ascii", fields="label a y z rgb") + ascii_rows(), "fields label a y z rgb"),
         (pcd("ascii", TYPE="U F F Q U") + ascii_rows(), "wrong .pcd header"),

@@ -66,7 +66,8 @@ def test_too_few_rows_are_told_before_a_row_cut_in_the_middle():
 
 def test_marks_carriage_returns_and_zero_bytes():
     assert plain_text(b"\xef\xbb\xbf1\r\n2\r3\n", PATH) == b"1\n2\n3\n"
-    for content in (b"\xff\xfe1\x00", b"1\x002"):
+    assert plain_text("1\r\n2\n".encode("utf-16"), PATH) == b"1\n2\n"
+    for content in (b"\xff\xfe1", b"\xff\xfe\x00\x00", b"1\x002"):
         with pytest.raises(InputError, match="is not text"):
             plain_text(content, PATH)
 

@@ -54,6 +54,8 @@ def test_every_encoding_is_heard_as_soundfile_hears_it(kind, subtype, channels):
     except soundfile.LibsndfileError:
         pytest.skip(f"libsndfile writes no {subtype} in {kind}")
     expected, rate = soundfile.read(BytesIO(content), dtype="float32", always_2d=True)
+    if (kind, subtype) == ("WAV", "MS_ADPCM"):
+        expected = expected[:48_000]  # soundfile fills the last block up, against the count in the file
     found, hertz = decode(content, "a")
     assert (hertz, found.dtype) == (rate, np.float32)
     assert np.allclose(found, expected, atol=1e-6)  # mpg123 rounds by where its buffer lies
@@ -352,3 +354,20 @@ def test_unknown_length_is_read_up_to_the_bound(monkeypatch):
 def test_other_formats_are_named():
     refused(written(noise(), "AIFF"), "a sound file of kind AIFF; give wav, flac, ogg or mp3")
     refused(b"no sound" * 500, "is not a whole sound file")
+
+
+@pytest.mark.parametrize("subtype", ["IMA_ADPCM", "MS_ADPCM"])
+@pytest.mark.parametrize("samples", [12_345, 1, 505])
+def test_a_last_block_is_not_heard_beyond_the_count(subtype, samples):
+    content = bytearray(written(noise(samples), "WAV", subtype))
+    struct.pack_into("<I", content, content.index(b"fact") + 8, samples)  # libsndfile counts whole blocks for IMA
+    assert len(heard(bytes(content))) == samples
+    struct.pack_into("<I", content, content.index(b"fact") + 8, 10**8)  # no count of these blocks: not believed
+    assert len(heard(bytes(content))) >= samples
+
+
+def test_two_chunks_of_sound_are_refused():
+    content = written(noise(1000), "WAV", "PCM_16")
+    data = content[content.index(b"data") :]
+    content = content[:4] + struct.pack("<I", len(content) + len(data) - 8) + content[8:] + data
+    refused(content, "has 2 chunks of sound")

@@ -40,13 +40,15 @@ def ascii(name: str = "", end: str = "endsolid", gap: str = "\n") -> str:
         ascii("part_1 solid endsolid (2)"),
         ascii().upper(),
         ascii(gap=" "),
+        ascii().replace("\n", " "),
+        ascii("part").replace("\n", " ") + "\n",
         ascii(gap="\n   \t"),
         "\ufeff" + ascii().replace("\n", "\r\n"),
         ascii().replace("\n", "\r"),
         ascii(end="end solid"),
         ascii() + "\n\nbytes after",
     ],
-    ids=range(15),
+    ids=range(17),
 )
 def test_ways_to_write_a_box(tmp_path, content):
     assert_box(read(tmp_path, "a.stl", content)[0])

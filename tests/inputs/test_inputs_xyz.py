@@ -58,11 +58,26 @@ def test_ways_to_write_three_points(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    "head", ["id,Z,y,intensity,X\n", "# id z Y intensity x\n", "// scanned\n//id,Z (m),y (m),i,X (m)\n4\n"]
+    "head",
+    [
+        "id,Z,y,intensity,X\n",
+        "# id z Y intensity x\n",
+        "// scanned\n//id,Z (m),y (m),i,X (m)\n4\n",
+        "id,Z_coord,Y_coord,a,X_coord\n",
+        "id,$z,$y,i,$x\n",
+        '"id","Points:2","Points:1","x_normal","Points:0"\n',
+        "frame,position_z,position_y,i,position_x\n",
+        "nx coord,z,y,x coord,x\n",
+    ],
 )
 def test_columns_are_taken_by_name(tmp_path, head):
     content = "".join(f"{i},{i + 30},{i + 20},0.5,{i + 10}\n" for i in range(4))
     assert read(tmp_path, head + content).tolist() == [[i + 10, i + 20, i + 30] for i in range(4)]
+
+
+def test_text_as_windows_writes_it(tmp_path):
+    (tmp_path / "a.xyz").write_bytes(lines(" ").encode("utf-16"))
+    assert read_xyz(tmp_path / "a.xyz").tolist() == POINTS.tolist()
 
 
 @pytest.mark.parametrize("name", ["cloudcompare_header", "csv_header", "decimal_comma_semicolon"])
@@ -108,8 +123,8 @@ def test_small_chunks_change_nothing(tmp_path, monkeypatch, separator, more):
         ("1 2 3\n4,5 6 7\n", "has '4,5' in line 2"),
         ("1 2 3\n4 five 6\n", "has 'five' in line 2"),
         ("1 2 3\n4 1_0 6\n", "has '1_0' in line 2"),
-        ("1,5;2.5;3,5\n", "both commas and points in its numbers below line 0"),
-        ("10,056844,21,043236,30,091311\n", "may mean decimal commas too .a cell begins with 0 below line 0"),
+        ("1,5;2.5;3,5\n", "both commas and points in its numbers from line 1 on"),
+        ("10,056844,21,043236,30,091311\n", "may mean decimal commas too .a cell begins with 0, in line 1"),
         ("a,b,c\n1,2,3\n", "'a,b,c' in line 1; .*headers that name x, y and z"),
         ("x,y,z\n1,2,3,4\n", "names 3 columns but has 4 in line 2"),
         ("5\n1 2 3\n4 5 6\n", "declares 5 points but has 2; it is truncated"),
@@ -117,7 +132,7 @@ def test_small_chunks_change_nothing(tmp_path, monkeypatch, separator, more):
         ("2\n1 2 3\n2\n4 5 6\n", "has 1 columns in line 3, but 3 above"),
         (" \n", "has no points"),
         ("# nothing\n", "has no points"),
-        (b"\xff\xfe\x00\x01", "is not text"),
+        (b"\xff\xfe\x00\x01\x00", "is not text"),
         (b"1 2 3\n\0\0\0", "is not text"),
         (b"\x80\x81\x82\n", "in line 1; lines of at least three numbers"),
     ],
