@@ -118,15 +118,16 @@ class FeatureCache:
 
 
 def host_digest(host: Host, modality: str) -> str:
-    """One sha256 of all weights that a vector of this modality depends on: lens, ViT, text head.
+    """One sha256 of all weights that a vector of this modality depends on: lens, ViT and text head, or a whole CLIP.
 
     Settings are left out: they belong to how an input was read.
     """
     state = hashlib.sha256(type(host).__name__.encode())
     lens = host.lenses.get(modality)
     head = getattr(host.text_tower, "head", None)
-    whole = lens is not None and lens.tower is not None  # such a lens needs no ViT of the host
-    for part in (lens, None if whole else host.vit.module, head):
+    own: nn.Module = host.vit.module if isinstance(head, nn.Module) else host.model
+    # A lens with a tower of its own needs nothing of the host.
+    for part in (lens, None if lens is not None and lens.tower is not None else own, head):
         state.update(digest(part).encode() if isinstance(part, nn.Module) else b"-")
     return state.hexdigest()
 

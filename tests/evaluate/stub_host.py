@@ -39,7 +39,7 @@ class StubHost:
             name: SimpleNamespace(config=SimpleNamespace(input=own), tower=None, source=None)
             for name, own in SETTINGS.items()
         }
-        self.vit = SimpleNamespace(module=torch.nn.LayerNorm(2))  # weights that are alike in every stub
+        self.model = torch.nn.LayerNorm(2)  # weights that are alike in every stub
         self.seen = []  # every input that was embedded
         self.calls = 0
 

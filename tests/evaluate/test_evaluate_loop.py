@@ -77,7 +77,7 @@ def test_other_weights_settings_or_content_are_other_vectors(host, clouds, tmp_p
     evaluate(host, own(clouds), tmp_path, cache=tmp_path / "cache")
     other, settings = StubHost(), None
     if change == "weights":
-        other.vit = SimpleNamespace(module=torch.nn.Linear(2, 2))
+        other.model = torch.nn.Linear(2, 2)
     elif change == "settings":
         settings = {"up": "z"}
     else:
