@@ -19,6 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 from .errors import ConfigError
 
 __all__ = [
+    "DATACOMP",
     "HOSTS",
     "HostKind",
     "HostRow",
@@ -91,6 +92,8 @@ class HostKind:
     name: str
     host: str  # "module:class", a subclass of lens_plugins.hosts.base.Host
     model_types: tuple[str, ...]  # `model_type` in config.json that this kind loads
+    files: tuple[str, ...] = ()  # names, with * for anything, by which a folder without config.json is known
+    lenses: bool = False  # whether lenses lie in its folders, which are plugged where it is loaded
 
 
 _INPUTS, _EMBED, _AUGMENT = "lens_plugins.inputs", "lens_plugins.lens.embeddings", "lens_plugins.train.augment"
@@ -168,7 +171,7 @@ _MODALITIES = (
 
 _VIT_LENS = "TencentARC/ViT-Lens"
 _LICENCE = "ViT-Lens licence, see hub"
-_CLIP_NOTE = "fits CLIP ViT-L/14 (width 1024), not InstructBLIP, BLIP-2 or SEED-LLaMA (width 1408)"
+_CLIP_NOTE = "a whole tower of width 1024, for --host vitlensL; not for InstructBLIP, BLIP-2 or SEED-LLaMA (width 1408)"
 
 LENSES = (
     *(
@@ -212,6 +215,9 @@ LENSES = (
     ),
 )
 
+DATACOMP = "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"
+"""The CLIP that the vitlensL lenses were trained beside: their pictures and texts."""
+
 HOSTS = (
     HostRow(
         "pocket-instructblip",
@@ -248,6 +254,15 @@ HOSTS = (
         )
     ),
     HostRow(
+        "vitlensL",
+        "clip",
+        _VIT_LENS,
+        f"{_LICENCE}; CLIP: MIT",
+        "none: it embeds",
+        note="pictures, texts and every vitlensL lens in one space of width 768; vitlensL.pt holds all of it",
+    ),
+    HostRow(DATACOMP, "clip", DATACOMP, "MIT", "none: it embeds", note="CLIP ViT-L/14, pictures and texts alone"),
+    HostRow(
         "Vision-CAIR/MiniGPT-4",
         "minigpt4",
         "Vision-CAIR/MiniGPT-4",
@@ -274,6 +289,13 @@ _KINDS = (
     HostKind("minigpt4", "lens_plugins.hosts.minigpt4:MiniGPT4Host", ()),  # a BLIP-2 to transformers, told by a note
     HostKind("lavis", "lens_plugins.hosts.lavis:LavisHost", ()),  # LAVIS's loaded models are told by their attributes
     HostKind("lavis-qformer", "lens_plugins.hosts.lavis:LavisQFormerHost", ()),
+    HostKind(
+        "clip",
+        "lens_plugins.hosts.clip:ClipHost",
+        ("clip",),
+        ("open_clip_*", "vitlensL*.pt", "Datacomp_L14_*.pt"),
+        lenses=True,
+    ),
     HostKind("seed_llama", "lens_plugins.hosts.seed_llama.host:SeedLlamaHost", ("llama",)),
 )
 

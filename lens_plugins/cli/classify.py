@@ -13,6 +13,8 @@ from .output import print_json, progress
 from .session import Session, file_names
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..inputs import ModalityInput
 
 __all__ = ["classify"]
@@ -25,8 +27,12 @@ def classify(
     host: TextHostOptions,
     reading: InputOptions,
     template: Annotated[
-        str, typer.Option(metavar="TEXT", help="What a file is compared with; a label stands in place of {}.")
-    ] = "{}",
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What a file is compared with; a label stands in place of {}. Repeatable: vectors are averaged.",
+        ),
+    ] = None,
     batch_size: BatchSize = 16,
     json: Json = False,
 ) -> None:
@@ -44,24 +50,27 @@ def classify(
 
     choices, names = check_labels(labels.split(",")), file_names(files)
     session = Session(host, reading)
+    written: Tensor | None = None  # vectors of the labels, made once for all batches
     worst = 0
     for start in range(0, len(names), batch_size):
         inputs, code = session.read_each(names[start : start + batch_size])
         worst = max(worst, code)
         if inputs:
-            for found in _classify(session, inputs, choices, template):
+            if written is None:
+                written = session.host.label_vectors(choices, template or "{}")
+            for found in _classify(session, inputs, choices, written):
                 _print(found, json=json, named=len(names) > 1)
     raise typer.Exit(worst)
 
 
 def _classify(
-    session: Session, inputs: Sequence[ModalityInput], labels: Sequence[str], template: str
+    session: Session, inputs: Sequence[ModalityInput], labels: Sequence[str], vectors: Tensor
 ) -> list[dict[str, Any]]:
     """What ``--json`` prints of each input; its seconds are its share of the batch's."""
     host = session.host
     began = perf_counter()
     with progress(f"classifying {len(inputs)}"):
-        found = host.classify(inputs, labels, template=template)
+        found = host.classify(inputs, labels, vectors=vectors)
     seconds = round((perf_counter() - began) / len(inputs), 3)
     return [
         {

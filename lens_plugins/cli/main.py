@@ -16,6 +16,7 @@ from .caption import caption
 from .chat import chat
 from .classify import classify
 from .doctor import doctor
+from .eval import app as eval_app
 from .host import app as host_app
 from .imagine import imagine
 from .lens import app as lens_app
@@ -39,7 +40,7 @@ for command in (caption, ask, story, chat, search, classify, scene, doctor):
     app.command()(command)
 app.command(short_help="Make pictures of files.")(imagine)
 app.command(short_help="Align a lens to the frozen ViT of a host.")(train)
-for group in (lens_app, host_app, bench_app):
+for group in (lens_app, host_app, eval_app, bench_app):
     app.add_typer(group)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -16,7 +16,7 @@ from .session import Session
 if TYPE_CHECKING:
     from ..scene import Found, Scene
 
-__all__ = ["scene"]
+__all__ = ["ScanOptions", "scene"]
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,10 @@ class ScanOptions:
     crops: Annotated[int, typer.Option(min=1, help="Pictures of each instance: those that show most of it.")] = 5
     frames: Annotated[int, typer.Option(min=1, help="RGB-D frames to read, spread evenly.")] = 100
 
-    def read(self, scan: str) -> Scene:
-        """The scene."""
-        from ..scene import read_scene
-
-        return read_scene(
-            scan, up=self.up, unit=self.unit, field=self.ids, zero=self.zero, crops=self.crops, frames=self.frames,
-            clusters=self.clusters,
-        )  # fmt: skip
+    def reading(self) -> dict[str, Any]:
+        """As `read_scene` takes it."""
+        names = {"ids": "field"}
+        return {names.get(each.name, each.name): getattr(self, each.name) for each in fields(self)}
 
 
 @spelled_out
@@ -85,7 +81,7 @@ def scene(
       lens-plugins scene scene0000_00 --query flush.wav
       lens-plugins scene room.ply --query "a wooden chair" --ply found.ply
     """
-    from ..scene import write_ply, write_rrd
+    from ..scene import read_scene, write_ply, write_rrd
     from ..scene.output import target_path
 
     for target, ending in ((ply, ".ply"), (rrd, ".rrd")):
@@ -93,7 +89,7 @@ def scene(
             target_path(target, ending)
     session = Session(host, InputOptions(chosen=chosen))
     asked = [query_text(each) or session.read(each) for each in query]
-    read = scanned.read(scan)
+    read = read_scene(scan, **scanned.reading())
     for note in read.notes:
         typer.echo(note, err=True)
     found = _rank(session, read, asked, combine, space)
@@ -112,7 +108,8 @@ def scene(
 def _rank(session: Session, scene: Scene, asked: Sequence[Any], combine: str, space: str | None) -> list[Found]:
     from ..scene.ranking import embed_scene, search_scene
 
-    if any(each.points is not None for each in scene.instances) and not session.plug("point_cloud"):
+    session.plug("point_cloud")
+    if any(each.points is not None for each in scene.instances) and "point_cloud" not in session.host.lenses:
         typer.echo(f"{session.name} has no point-cloud lens: crops alone are compared.", err=True)
     with progress(f"looking at {len(scene.instances)} instances"):
         return search_scene(

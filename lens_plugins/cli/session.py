@@ -65,14 +65,25 @@ class Session:
             settings = self._host.image_settings
             # Pictures have no lens whose settings could be changed; how they are read is the host's.
             self._host.image_settings = settings.from_dict({**settings.to_dict(), **self._reading.settings("image")})
-        for modality in self._lenses.keys() - self._host.lenses.keys():
-            self._host.plug(self._lenses[modality].to(self._host.vit.device))
+        for modality, lens in self._lenses.items():
+            if self._host.lenses.get(modality) is not lens:  # a lens that was given comes before the host's own
+                self._host.plug(lens.to(self._host.vit.device))
         return self._host
 
     @property
     def modalities(self) -> list[str]:
         """What can be read: pictures, and the modalities of the lenses."""
-        return sorted({name for name, row in modalities().items() if row.embedding is None} | self._sources.keys())
+        own = {name for name, row in modalities().items() if row.embedding is None}
+        return sorted(own | self._sources.keys() | self._coming.keys())
+
+    def plug(self, modality: str) -> None:
+        """Load the lens of a modality before anything is read; pictures, and what the host brings itself, need none.
+
+        Raises:
+            CheckpointError: it does not load.
+        """
+        if modality in self._sources:
+            self._lens(modality)
 
     def check_host(self) -> None:
         """Refuse a host that is nowhere, before anything else is read or loaded.
@@ -101,12 +112,6 @@ class Session:
         if find_modality(modality).embedding is None and modality not in self._sources:
             return self.host.image_settings  # through its own patch embedding
         return self._lens(modality).config.input
-
-    def plug(self, modality: str) -> bool:
-        """Load the lens of a modality where there is one; returns whether there is."""
-        if modality in self._sources:
-            self._lens(modality)
-        return modality in self._sources
 
     def read_all(self, files: Iterable[str]) -> list[ModalityInput]:
         """Read every file, or none.
@@ -157,20 +162,30 @@ class Session:
         names = {"inputs": [each.source for each in self._shown]}
         save_pictures({Path(self._reading.show): (preview_sheet(self._shown), names)})
 
+    @property
+    def _coming(self) -> dict[str, Lens]:
+        """The lenses that come with the host; it is loaded to see them, where its kind has any."""
+        from ..hosts.source import brings_lenses
+
+        return self.host.lenses if brings_lenses(self.name) else {}
+
     def _lens(self, modality: str) -> Lens:
         if modality not in self._lenses:
-            if modality not in self._sources:
-                raise Unsupported(self._no_lens(modality))
-            from .. import load_lens
+            if modality in self._sources:
+                from .. import load_lens
 
-            with progress(f"loading the {modality} lens"):
-                lens = load_lens(self._sources[modality], modality, dtype=self._options.dtype)
+                with progress(f"loading the {modality} lens"):
+                    lens = load_lens(self._sources[modality], modality, dtype=self._options.dtype)
+            elif modality in self._coming:
+                lens = self._coming[modality]
+            else:
+                raise Unsupported(self._no_lens(modality))
             lens.config = lens.config.reading(self._reading.settings(modality))
             self._lenses[modality] = lens
         return self._lenses[modality]
 
     def _no_lens(self, modality: str) -> str:
-        have = ", ".join(sorted(self._sources)) or "none"
+        have = ", ".join(sorted(self._sources.keys() | self._coming.keys())) or "none"
         return (
             f"{self._options.host} has no lens for {find_modality(modality).noun}; lenses: {have}. "
             f"Give one with --lens {modality}=PATH."

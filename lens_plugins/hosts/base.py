@@ -28,12 +28,22 @@ from ..splice import PLACES, FrozenViT
 from .messages import Reply, Request, Seen
 from .passes import Clip, Clips, Memory, clips_of, plan_passes, same_options
 from .retrieval import Embedding
+from .text_tower import HostTextTower
 
 if TYPE_CHECKING:
     from .._config import FrozenConfig
     from ..inputs.base import Source
 
-__all__ = ["CodeHost", "Host", "LoadOptions", "PrefixHost", "check_device", "check_fits"]
+__all__ = [
+    "CAPABILITIES",
+    "Absent",
+    "CodeHost",
+    "Host",
+    "LoadOptions",
+    "PrefixHost",
+    "check_device",
+    "check_fits",
+]
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +100,28 @@ def check_device(device: str | int | torch.device) -> torch.device:
     return wanted
 
 
+CAPABILITIES = {
+    "prefix": "turn features into a prefix: it has no Q-Former between ViT and language model",
+    "logits": "give logits after a prefix: it has no Q-Former between ViT and language model",
+    "generate_from_prefix": "generate from a prefix: it has no Q-Former between ViT and language model",
+    "encode_codes": "write inputs as codes; a SEED-LLaMA host can",
+    "decode_codes": "make pictures of codes; a SEED-LLaMA host can",
+}
+"""What only some kinds of host can do: the sentence for those that cannot, by the name asked for."""
+
+
+class Absent:
+    """In place of a method that a kind of host does not have: `Host.__getattr__` answers with the sentence for it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, host: object | None, owner: type | None = None) -> Any:
+        if host is None:
+            return self  # of the class, as abc and documentation tools look at it
+        raise AttributeError(self._name)
+
+
 @runtime_checkable
 class PrefixHost(Protocol):
     """A host that turns features into vectors which a language model reads before the prompt."""
@@ -143,6 +175,8 @@ class Host(Embedding):
     """Where it fuses them unless a request says otherwise."""
     default_prompt: str = "A short image caption."
     """Asked where a request has no prompt; a kind of host has its own, and a host may be given another."""
+    incapable: ClassVar[Mapping[str, str]] = CAPABILITIES
+    """What it cannot do, by the name that is asked for, and why."""
     default_clips: ClassVar[int | None] = None
     """How many clips of a recording it reads unless a request says otherwise; None: as the lens was trained."""
 
@@ -206,9 +240,30 @@ class Host(Embedding):
             lens = load_lens(lens, device=self.vit.device)
         if not isinstance(lens, Lens):
             raise ConfigError(f"A {type(lens).__name__} is no lens; give one of load_lens, or its name.")
-        check_fits(lens, self.vit)
+        self.check_lens(lens)
         self._warn_of_other_weights(lens)
         self._lenses = {**self._lenses, lens.modality: lens}
+
+    def check_lens(self, lens: Lens) -> None:
+        """Everything that can keep a lens from this host.
+
+        Raises:
+            DoesNotFit: with both numbers.
+        """
+        check_fits(lens, self.vit)
+
+    def read_latents(self, lens: Lens, latents: Tensor) -> Tensor:  # (B, N, D) -> (B, ...)
+        """What this host makes of a lens's latents: the features of its ViT."""
+        return self.vit.encode(latents)
+
+    def take_text_tower(self, tower: HostTextTower) -> None:
+        """Compare inputs with texts by this tower from now on.
+
+        Raises:
+            DoesNotFit: its head reads rows of another width.
+        """
+        tower.check_fits(self.vit)
+        self.text_tower = tower
 
     def unplug(self, modality: str) -> None:
         """Forget the lens of a modality. Nothing is restored, because nothing was changed.
@@ -488,21 +543,12 @@ class Host(Embedding):
             )  # fmt: skip
 
     def __getattr__(self, name: str) -> Any:
-        if name in _CAPABILITIES:
-            raise _Incapable(f"{self.__dict__.get('name', type(self).__name__)} cannot {_CAPABILITIES[name]}.")
+        if name in self.incapable:
+            raise _Incapable(f"{self.__dict__.get('name', type(self).__name__)} cannot {self.incapable[name]}.")
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, lenses: {self._plugged()})"
-
-
-_CAPABILITIES = {
-    "prefix": "turn features into a prefix: it has no Q-Former between ViT and language model",
-    "logits": "give logits after a prefix: it has no Q-Former between ViT and language model",
-    "generate_from_prefix": "generate from a prefix: it has no Q-Former between ViT and language model",
-    "encode_codes": "write inputs as codes; a SEED-LLaMA host can",
-    "decode_codes": "make pictures of codes; a SEED-LLaMA host can",
-}
 
 
 class _Incapable(Unsupported, AttributeError):

@@ -15,7 +15,7 @@ from ..catalog import resolve
 from ..errors import DoesNotFit, Unsupported
 from ..files.tensors import dtype_of
 from ..splice import digest
-from .base import Host, LoadOptions, check_fits
+from .base import Host, LoadOptions
 from .loading import FULL_PRECISION, load_host
 from .outline import OutlinedHost, Weights
 from .source import find_source, kind_of, read_host_json
@@ -150,7 +150,8 @@ def verify_host(source: str | os.PathLike[str] | Host, lenses: Sequence[Lens] = 
     """
     host = source if isinstance(source, Host) else load_host(source)
     before = digest(host.model)
-    verdicts = [_try(host, lens) for lens in lenses]
+    # a host that comes with lenses is tried with them
+    verdicts = [_try(host, lens) for lens in [*host.lenses.values(), *lenses]]
     config = getattr(host.model, "config", None)
     return VerifyReport(
         name=host.name,
@@ -163,10 +164,10 @@ def verify_host(source: str | os.PathLike[str] | Host, lenses: Sequence[Lens] = 
 
 def _try(host: Host, lens: Lens) -> LensVerdict:
     try:
-        check_fits(lens, host.vit)
+        host.check_lens(lens)
         with torch.no_grad():
-            latents = torch.zeros(1, lens.num_tokens, lens.width)
-            features = host.vit.encode(latents)
+            latents = torch.zeros(1, lens.num_tokens, lens.width, dtype=lens.dtype, device=lens.device)
+            features = host.read_latents(lens, latents)
     except DoesNotFit as error:
         return LensVerdict(lens.modality, False, str(error))
     if not torch.isfinite(features).all():

@@ -103,8 +103,7 @@ def load_host(
         tower = find_text_tower(found, named, text_tower, text_head)  # refused before minutes of loading
         host = _load(found, options)
     if tower is not None:
-        tower.check_fits(host.vit)
-        host.text_tower = tower
+        host.take_text_tower(tower)
     return host
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from ..errors import ConfigError, DoesNotFit, InputError, Unsupported
 from ..inputs.base import is_several, several
 from .messages import Text
-from .text_tower import HostTextTower
+from .text_tower import TextSpace
 
 if TYPE_CHECKING:
     from ..inputs.base import Source
@@ -32,8 +32,10 @@ class Embedding(ABC):
     """What compares inputs of any modality, and texts: a kind of host gives `class_rows`, the rest follows from it."""
 
     name: str
-    text_tower: HostTextTower | None = None
+    text_tower: TextSpace | None = None
     """What brings texts and inputs of every modality into one space; `load_host` sets it where there is one."""
+    label_scale: ClassVar[float] = SCALE
+    """Factor on cosines before the softmax over labels, unless a call gives another."""
 
     @abstractmethod
     def class_rows(self, inputs: Sequence[Source], modality: str | Sequence[str | None] | None = None) -> Tensor:
@@ -89,22 +91,53 @@ class Embedding(ABC):
             parts.append(tower.encode([text.text for text in texts.values()]))
         return torch.cat(parts)[torch.tensor([*others, *texts]).argsort()]
 
+    def label_vectors(self, labels: Sequence[str], template: str | Sequence[str] = "{}") -> Tensor:
+        """One unit vector for each label, to classify with many times: ``host.classify(..., vectors=...)``.
+
+        With several templates the unit vectors of a label's texts are averaged and made unit again, as CLIP's and
+        ViT-Lens's zero-shot heads do. A template that is given twice counts twice.
+
+        Args:
+            labels: two or more, each once.
+            template: one or several; a label stands in place of ``{}``.
+
+        Returns:
+            (L, E) float32 on the CPU.
+
+        Raises:
+            InputError: fewer than two labels, or one twice.
+            ConfigError: no template, or one without ``{}``.
+            Unsupported: the host has no text tower.
+        """
+        names = check_labels(labels)
+        templates = [template] if isinstance(template, str) else list(template)
+        if not templates:
+            raise ConfigError("There are 0 templates; give at least 1, such as 'a photo of a {}'.")
+        for one in templates:
+            if "{}" not in one:
+                raise ConfigError(f"The template {one!r} has no {{}}, where a label stands.")
+        texts = [Text(one.replace("{}", name)) for name in names for one in templates]
+        written = self.embed(texts, "text").unflatten(0, (len(names), len(templates)))  # (L, templates, E)
+        return normalize(written.mean(dim=1), dim=-1)
+
     def classify(
         self,
         inputs: Source | Text | Sequence[Source | Text],
         labels: Sequence[str],
         *,
-        template: str = "{}",
-        scale: float = SCALE,
+        template: str | Sequence[str] | None = None,
+        vectors: Tensor | None = None,
+        scale: float | None = None,
         modality: str | Sequence[str | None] | None = None,
     ) -> list[Any]:
-        """Which of some labels each input is, without training; needs a text tower.
+        """Which of some labels each input is, without training; needs a text tower, or vectors of the labels.
 
         Args:
             inputs: as in `embed`.
             labels: two or more, each once.
-            template: what is compared with the input; a label stands in place of ``{}``.
-            scale: factor on the cosines before the softmax: higher is surer, the order stays.
+            template: as in `label_vectors`; None: the label alone.
+            vectors: (L, E) of the labels, as `label_vectors` or `embed` gives them, in place of the text tower.
+            scale: factor on the cosines before the softmax: higher is surer, the order stays. None: the host's own.
             modality: as in `embed`.
 
         Returns:
@@ -113,13 +146,20 @@ class Embedding(ABC):
 
         Raises:
             InputError: fewer than two labels, one twice, or an input that cannot be read.
-            Unsupported: the host has no text tower.
+            ConfigError: a template beside vectors, or one without ``{}``.
+            DoesNotFit: another number of vectors than of labels, or of another width than the host's.
+            Unsupported: the host has no text tower, and there are no vectors.
         """
         names = check_labels(labels)
-        if "{}" not in template:
-            raise ConfigError(f"The template {template!r} has no {{}}, where a label stands.")
-        written = self.embed([Text(template.replace("{}", name)) for name in names], "text")  # (L, E)
-        chances = (scale * self.embed(inputs, "text", modality=modality) @ written.T).softmax(dim=-1)  # (B, L)
+        if vectors is not None and template is not None:
+            raise ConfigError("classify takes a template or vectors of the labels, not both: vectors have theirs in.")
+        written = self.label_vectors(names, template or "{}") if vectors is None else _checked(vectors, names)  # (L, E)
+        seen = self.embed(inputs, "text" if vectors is None else None, modality=modality)  # (B, E)
+        if seen.shape[1] != written.shape[1]:
+            raise DoesNotFit(
+                f"The vectors of the labels are {written.shape[1]} wide, those of {self.name} are {seen.shape[1]} wide."
+            )
+        chances = ((self.label_scale if scale is None else scale) * seen @ written.T).softmax(dim=-1)  # (B, L)
         found = []
         for row in chances:
             order = row.argsort(descending=True, stable=True).tolist()
@@ -155,7 +195,7 @@ class Embedding(ABC):
         vectors = self.embed(items, space, modality=item_modality)
         return [{"index": i, "score": score, "item": items[i]} for i, score in rank(asked, vectors, top)]
 
-    def _tower(self, space: str | None, *, texts: bool) -> HostTextTower | None:
+    def _tower(self, space: str | None, *, texts: bool) -> TextSpace | None:
         """What makes vectors of the space meant; None: the ViT alone."""
         if space not in (None, *SPACES):
             raise ConfigError(f"There is no space {space!r}; known: {', '.join(SPACES)}.")
@@ -169,6 +209,18 @@ class Embedding(ABC):
                 "has one, and a host is given one by load_host(..., text_tower=FOLDER, text_head=FILE)."
             )
         return self.text_tower
+
+
+def _checked(vectors: Tensor, names: Sequence[str]) -> Tensor:  # (L, E) -> (L, E)
+    """Given vectors of labels, of unit length."""
+    if vectors.ndim != 2 or len(vectors) != len(names):
+        raise DoesNotFit(
+            f"The vectors of the labels have the shape {tuple(vectors.shape)}; for {len(names)} labels it is "
+            f"({len(names)}, E)."
+        )
+    if not vectors.isfinite().all():
+        raise DoesNotFit("The vectors of the labels are not finite.")
+    return normalize(vectors.detach().to("cpu", torch.float32), dim=-1)
 
 
 def rank(query: Tensor, vectors: Tensor, top: int | None = 10) -> list[tuple[int, float]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from torch import nn
 from typing_extensions import Self
 
 from .._config import FrozenConfig
-from ..catalog import HostKind, find_host, folder_of, folders, host_kinds, is_hub_id, resolve
+from ..catalog import HostKind, HostRow, find_host, folder_of, folders, host_kinds, hosts, is_hub_id, resolve
 from ..errors import CheckpointError, ConfigError
 from ..files.hub import fetch_optional
 from ..files.jsons import read_json_object
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HostNotes",
     "HubId",
+    "brings_lenses",
     "find_source",
     "from_pretrained_options",
     "refuse_kernels",
@@ -46,13 +47,15 @@ class HubId(str):
     Args:
         name: "owner/name".
         revision: branch, tag or commit; None: the default branch.
+        row: of the catalogue, where its files do not tell by themselves what the repository holds.
     """
 
     revision: str | None
+    row: HostRow | None
 
-    def __new__(cls, name: str, revision: str | None = None) -> Self:
+    def __new__(cls, name: str, revision: str | None = None, row: HostRow | None = None) -> Self:
         hub_id = super().__new__(cls, name)
-        hub_id.revision = revision
+        hub_id.revision, hub_id.row = revision, row
         return hub_id
 
 
@@ -67,12 +70,17 @@ class HostNotes(FrozenConfig):
     default_prompt: str | None = None
     text_tower: str | None = None  # what the folder's text_head leads to, by its name in the catalogue
     digest: str | None = None  # of all weights in the folder, as `splice.digest` gives it
+    lens_settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the weights of released lenses in the folder cannot tell, by modality: ``{"audio": {"heads": 4}}``."""
 
     def __post_init__(self) -> None:
         self._require(self.format <= 1, f"format is {self.format}, this version reads 1; upgrade lens-plugins.")
-        for field in ("language_model_source", "text_tower"):
-            value = getattr(self, field)
-            self._require(value in (None, *folders()), f"{field} is {value!r}; known: {', '.join(folders())}.")
+        for name in ("language_model_source", "text_tower"):
+            value = getattr(self, name)
+            self._require(value in (None, *folders()), f"{name} is {value!r}; known: {', '.join(folders())}.")
+        given = self.lens_settings
+        named = isinstance(given, Mapping) and all(isinstance(values, Mapping) for values in given.values())
+        self._require(named, f"lens_settings is {given!r}; it must hold named values for each modality.")
 
     @classmethod
     def of(cls, source: str | Path) -> Self:
@@ -106,6 +114,8 @@ def find_source(source: str | os.PathLike[str], revision: str | None = None) -> 
             raise ConfigError(f"{source} is a folder, which has no revision {revision!r}; leave out revision=.")
         return path
     text = str(source)
+    if not (path.exists() or isinstance(source, os.PathLike)) and (known := _known_by_row(text)) is not None:
+        return HubId(known.source, revision, known)
     if path.exists() or isinstance(source, os.PathLike) or not is_hub_id(text):
         what = "is a file, not a folder" if path.exists() else "is no folder, no shipped host and no hub id"
         raise CheckpointError(
@@ -114,8 +124,30 @@ def find_source(source: str | os.PathLike[str], revision: str | None = None) -> 
     return HubId(text, revision)
 
 
+def _known_by_row(text: str) -> HostRow | None:
+    """The row of a host whose name or repository this is, where the repository's own files do not tell its kind."""
+    named = (row for row in hosts().values() if row.id != row.source and row.source not in folders())
+    return next((row for row in named if text in (row.id, row.source)), None)
+
+
+def brings_lenses(source: str | os.PathLike[str]) -> bool:
+    """Whether lenses come with a host, as far as the catalogue or a folder tells; the hub is not asked.
+
+    Raises:
+        CheckpointError: the configuration of a folder cannot be read.
+        ConfigError: a folder says a kind that no host drives.
+    """
+    path = local_path(source)
+    if path.is_dir():
+        return kind_of(path).lenses
+    row = _known_by_row(str(source))
+    return row is not None and host_kinds()[row.kind].lenses
+
+
 def name_of(source: str | Path) -> str:
-    """What a host calls itself: as its notes say, or the name of its folder or repository."""
+    """What a host calls itself: as its notes or the catalogue say, or the name of its folder or repository."""
+    if (row := getattr(source, "row", None)) is not None:
+        return str(row.id)
     return HostNotes.of(source).name or Path(source).name
 
 
@@ -127,13 +159,17 @@ def kind_of(source: str | Path) -> HostKind:
         ConfigError: it says a kind that no host drives.
     """
     kinds = host_kinds()
-    named = HostNotes.of(source).kind
+    row = getattr(source, "row", None)
+    named = HostNotes.of(source).kind if row is None else row.kind
     if named is not None:
         if named not in kinds:
             raise ConfigError(f"{source} is a host of kind {named!r}; known kinds: {', '.join(kinds)}.")
         return kinds[named]
     config = read_host_json(source, "config.json")
     if config is None:
+        told = [kind for kind in kinds.values() if any(any(Path(source).glob(name)) for name in kind.files)]
+        if isinstance(source, Path) and told:
+            return told[0]
         raise CheckpointError(
             f"{source} has no config.json, so it is no transformers host. Files of LAVIS are converted with "
             "lens_plugins.hosts.convert.from_lavis, those of MiniGPT-4 with from_minigpt4."

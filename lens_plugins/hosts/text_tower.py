@@ -30,6 +30,7 @@ __all__ = [
     "Encoder",
     "HostTextTower",
     "SentenceTower",
+    "TextSpace",
     "TextTower",
     "embed_texts",
     "find_text_tower",
@@ -49,6 +50,16 @@ class Encoder(Protocol):
 
 
 TextTower: TypeAlias = Encoder | Callable[[list[str]], Tensor]
+
+
+class TextSpace(Protocol):
+    """The space that a host's texts and inputs share: unit vectors (., E), float32 on the CPU."""
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> (T, E)."""
+
+    def project(self, rows: Tensor) -> Tensor:
+        """Class rows (B, D) of a host -> (B, E)."""
 
 
 class SentenceTower:

@@ -33,7 +33,17 @@ from .perceiver import PerceiverConfig
 from .released import CLIP, EVA, Released
 from .tower import TowerConfig
 
-__all__ = ["CLIP", "EVA", "Released", "check_modality", "infer", "infer_with_notes", "recognise", "table"]
+__all__ = [
+    "CLIP",
+    "EVA",
+    "Released",
+    "check_modality",
+    "infer",
+    "infer_with_notes",
+    "recognise",
+    "roots_of_lenses",
+    "table",
+]
 
 log = logging.getLogger(__name__)
 
@@ -134,10 +144,7 @@ def recognise(path: Path, state: Mapping[str, Tensor], modality: str | None = No
 
 def _root(path: Path, state: Mapping[str, Tensor], modality: str | None) -> tuple[str, str | None]:
     """The part before the keys of the lens asked for, and the modality that it names."""
-    pattern = re.compile(r"(?:module\.)?(?:visual|vitlens\.(\w+))\.")
-    roots = {found[0]: found[1] for key in state if (found := pattern.match(key))}
-    long_names = {cls.short_name: name for name, cls in _tokenizers().items() if cls.short_name}
-    lenses = {root: long_names.get(short, short) for root, short in roots.items() if short not in _NO_LENSES}
+    lenses = roots_of_lenses(state)
     # The one-stop file holds a lens for each modality, and pictures and texts besides.
     if len(lenses) > 1 and modality is not None:
         lenses = {root: name for root, name in lenses.items() if name == modality} or lenses
@@ -151,6 +158,14 @@ def _root(path: Path, state: Mapping[str, Tensor], modality: str | None) -> tupl
     held = ", ".join(sorted(str(name or root) for root, name in lenses.items()))
     asked = f"none of modality {modality!r}" if modality else "so say which, with modality=..."
     raise CheckpointError(f"{path} holds several lenses, {asked}: {held}.")
+
+
+def roots_of_lenses(state: Mapping[str, Tensor]) -> dict[str, str | None]:
+    """What stands before the keys of each lens in a flat state, and the modality that it names, if it names one."""
+    pattern = re.compile(r"(?:module\.)?(?:visual|vitlens\.(\w+))\.")
+    roots = {found[0]: found[1] for key in state if (found := pattern.match(key))}
+    long_names = {cls.short_name: name for name, cls in _tokenizers().items() if cls.short_name}
+    return {root: long_names.get(short, short) for root, short in roots.items() if short not in _NO_LENSES}
 
 
 def _refuse_bigg(path: Path, names: Mapping[str, Tensor], variant: str) -> None:

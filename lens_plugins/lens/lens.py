@@ -43,7 +43,7 @@ class Lens(nn.Module):
         self.source: Path | None = None
         self.embedding: Any = embedding_class(config.modality)(config.embedding)  # an `Embedding`, ours or another's
         self.resampler: nn.Module = Perceiver(config.resampler) if config.resampler else nn.Identity()
-        self.tower: nn.Module | None = Tower(config.tower) if config.tower else None
+        self.tower: Tower | None = Tower(config.tower) if config.tower else None
 
     @property
     def modality(self) -> str:

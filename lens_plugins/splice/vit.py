@@ -17,7 +17,7 @@ from ..errors import CheckpointError, DoesNotFit
 from .fusion import join_tokens
 from .offload import aligned
 
-__all__ = ["FrozenViT", "Held", "vit_from_timm", "vit_from_tower"]
+__all__ = ["FrozenViT", "Held", "vit_from_clip", "vit_from_timm", "vit_from_tower"]
 
 EVA_DEPTH = 39  # blocks of EVA-CLIP ViT-g/14 that LAVIS keeps; the 40th is dropped
 
@@ -49,8 +49,8 @@ class FrozenViT:
     Args:
         name: what an error calls it.
         patch_embedding: (B, 3, S, S) -> (B, D, h, w) or (B, N, D).
-        class_token: (1, 1, D).
-        positions: (1, 1 + N, D), the class token's row first.
+        class_token: (1, 1, D); leading axes of size 1 may be absent.
+        positions: (1, 1 + N, D), the class token's row first; its leading axis may be absent.
         blocks: (B, T, D) -> (B, T, D) for any number of tokens T, or an output with `last_hidden_state`.
         norm: the host's own LayerNorm after the blocks (LAVIS: `ln_vision`).
         image_size: S, in pixels.
@@ -78,7 +78,7 @@ class FrozenViT:
         self.norm = norm
         self.image_size = image_size
         # one row of positions belongs to the class token, the others to patches
-        _, rows, self.width = positions.placed.shape
+        rows, self.width = positions.placed.shape[-2:]
         self.num_patches = rows - 1
         for what, part in (("class token", class_token), ("final norm", Held(norm, "weight"))):
             if (width := part.placed.shape[-1]) != self.width:
@@ -151,7 +151,8 @@ class FrozenViT:
         """
         tokens = [latents] if isinstance(latents, Tensor) else list(latents)
         self._check(tokens)
-        class_token, positions = self.class_token.read(), self.positions.read()
+        class_token = self.class_token.read().reshape(1, 1, -1)
+        positions = self.positions.read().reshape(1, -1, self.width)  # CLIP has (1 + N, D) -> (1, 1 + N, D)
         # a lens may lie on another device, or have been loaded in another precision
         tokens = [t.to(positions.device, self.dtype) for t in tokens]
         out = self.blocks(join_tokens(tokens, class_token.to(positions), positions))
@@ -194,6 +195,23 @@ def vit_from_tower(tower: Any, name: str | None = None) -> FrozenViT:
         class_token=Held(embeddings, "class_embedding"),
         positions=Held(embeddings, "position_embedding"),
         blocks=tower.encoder,
+        norm=tower.post_layernorm,
+        image_size=tower.config.image_size,
+    )
+
+
+def vit_from_clip(tower: Any, name: str) -> FrozenViT:
+    """The ViT of transformers' `CLIPVisionModel`: a norm stands before the blocks, and belongs to them here.
+
+    CLIP norms the class token's row alone after the blocks; every row is normed here, which leaves that one the same.
+    """
+    embeddings = tower.embeddings
+    return FrozenViT(
+        name=name,
+        patch_embedding=embeddings.patch_embedding,
+        class_token=Held(embeddings, "class_embedding"),
+        positions=Held(embeddings.position_embedding, "weight"),
+        blocks=nn.Sequential(tower.pre_layrnorm, tower.encoder),
         norm=tower.post_layernorm,
         image_size=tower.config.image_size,
     )

@@ -4,11 +4,17 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .hosts import EmbeddingHostContract as EmbeddingHostContract
     from .hosts import HostContract as HostContract
     from .inputs import InputContract as InputContract
     from .lens import LensContract as LensContract
 
-_HOME = {"HostContract": ".hosts", "InputContract": ".inputs", "LensContract": ".lens"}
+_HOME = {
+    "EmbeddingHostContract": ".hosts",
+    "HostContract": ".hosts",
+    "InputContract": ".inputs",
+    "LensContract": ".lens",
+}
 __all__ = [*_HOME]
 
 

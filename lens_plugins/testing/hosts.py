@@ -1,4 +1,4 @@
-"""What every host promises: inherit `HostContract`, give the fixtures, and the promises are tested."""
+"""What every host promises: inherit a contract, give the fixtures, and the promises are tested."""
 
 from __future__ import annotations
 
@@ -18,30 +18,16 @@ from ..inputs import ModalityInput
 from ..lens.lens import Lens
 from ..splice import PLACES, digest, unchanged
 
-__all__ = ["HostContract"]
+__all__ = ["EmbeddingHostContract", "HostContract"]
 
 
-class HostContract:
-    """Promises of a host.
+class EmbeddingHostContract:
+    """Promises of every host: it embeds, and lenses change nothing in it. Hosts that write keep `HostContract` too.
 
-    Give the fixtures ``host`` (without lenses; made anew for each test or left as it was), ``lens`` (one that fits,
-    not of pictures), ``heard`` (an input of its modality), ``pixels`` (B, 3, S, S), ``reference_features`` (what the
-    host's own code makes of them after its final norm) and, where the host needs options to be quick and repeatable,
-    ``options`` (of `generate`). Several inputs meet at every place, threads share the host, and what it cannot do it
-    refuses: each is tested without another fixture.
+    Give the fixtures ``host`` (without lenses; made anew for each test or left as it was), ``lens`` (one for its ViT,
+    not of pictures), ``heard`` (an input of its modality), ``pixels`` (B, 3, S, S) and ``reference_features`` (what the
+    host's own code makes of them after its final norm).
     """
-
-    knows_beams = True
-    """Whether it takes transformers' `num_beams`; a host that does not must refuse it."""
-
-    @pytest.fixture
-    def options(self) -> dict[str, Any]:
-        return {"max_new_tokens": 5}
-
-    @pytest.fixture
-    def one_beam(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Options with which a stream gives the very words of `generate`."""
-        return {**options, "num_beams": 1} if self.knows_beams else options
 
     @pytest.fixture
     def picture(self, pixels: Tensor) -> ModalityInput:
@@ -57,6 +43,143 @@ class HostContract:
     def test_a_spliced_picture_is_the_hosts_own(self, host: Host, pixels: Tensor, reference_features: Tensor) -> None:
         features = host.vit.encode(host.vit.embed_image(pixels))
         torch.testing.assert_close(features, reference_features, atol=1e-4, rtol=1e-4)
+
+    def test_nothing_moves_while_it_embeds(
+        self, host: Host, lens: Lens, heard: ModalityInput, picture: ModalityInput
+    ) -> None:
+        before, own = digest(host.model), host.embed(picture)
+        host.plug(lens)
+        assert digest(host.model) == before
+        with unchanged(host.model), unchanged(lens):
+            host.embed([heard, picture])
+        host.unplug(lens.modality)
+        assert host.lenses == {}
+        assert digest(host.model) == before
+        torch.testing.assert_close(host.embed(picture), own)
+        with pytest.raises(Unsupported, match="has no lens for"):
+            host.embed(heard)
+
+    def test_a_lens_of_another_width_is_refused_with_both_numbers(self, host: Host, lens: Lens) -> None:
+        other = _Resized(lens, width=lens.width + 8)
+        with pytest.raises(DoesNotFit, match=rf"width {lens.width + 8}; .* width {host.vit.width}"):
+            host.plug(other)
+        assert host.lenses == {}
+
+    def test_a_lens_of_another_length_is_refused_with_both_numbers(self, host: Host, lens: Lens) -> None:
+        other = _Resized(lens, num_tokens=lens.num_tokens + 3)
+        with pytest.raises(DoesNotFit, match=rf"{lens.num_tokens + 3} latents; .* {host.vit.num_patches} patches"):
+            host.plug(other)
+        assert host.lenses == {}
+
+    def test_embeddings_are_unit_vectors_of_one_space(
+        self, host: Host, lens: Lens, heard: ModalityInput, picture: ModalityInput
+    ) -> None:
+        host.plug(lens)
+        vectors = host.embed([picture, heard, picture])
+        host.unplug(lens.modality)
+        torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(3))
+        torch.testing.assert_close(vectors[0], vectors[2])
+        assert not torch.allclose(vectors[0], vectors[1], atol=1e-3)
+
+    def test_many_are_embedded_as_one_by_one_and_in_order(
+        self, plugged: Host, heard: ModalityInput, picture: ModalityInput
+    ) -> None:
+        asked = [picture, heard, heard, picture, heard]
+        alone = torch.cat([plugged.embed(one) for one in asked])
+        torch.testing.assert_close(plugged.embed(asked), alone, atol=1e-5, rtol=0)
+
+    def test_eight_threads_embed_as_one_by_one(
+        self, plugged: Host, heard: ModalityInput, picture: ModalityInput
+    ) -> None:
+        asked = [picture, heard, [picture, heard]] * 4
+        alone = [plugged.embed(one) for one in asked]
+        with ThreadPoolExecutor(8) as pool:
+            for together, singly in zip(pool.map(plugged.embed, asked), alone):
+                torch.testing.assert_close(together, singly, atol=1e-5, rtol=0)
+
+    def test_it_embeds_where_it_is_moved(self, plugged: Host, heard: ModalityInput) -> None:
+        before = plugged.embed(heard)
+        assert plugged.to("cpu") is plugged
+        assert plugged.vit.device == torch.device("cpu")
+        torch.testing.assert_close(plugged.embed(heard), before)
+        for absent in ("cuda:99", "nowhere"):
+            with pytest.raises(ConfigError, match=absent):
+                plugged.to(absent)
+
+    def test_the_likest_is_found_first(self, plugged: Host, heard: ModalityInput, picture: ModalityInput) -> None:
+        found = plugged.search(heard, [picture, heard], space="vision")
+        assert [hit["index"] for hit in found] == [1, 0]
+        assert found[0]["item"] is heard
+        assert found[0]["score"] == pytest.approx(1, abs=1e-4)
+        vectors = plugged.embed([picture, heard], space="vision")
+        (best,) = plugged.search(picture, vectors, top=1, space="vision")
+        assert best["index"] == 0
+
+    def test_labels_are_compared_where_there_is_a_text_tower(
+        self, plugged: Host, heard: ModalityInput, picture: ModalityInput
+    ) -> None:
+        labels = ["heard", "picture"]
+        # each label's vector is that of one input, so the right answer is known
+        own, plugged.text_tower = plugged.text_tower, None
+        try:
+            with pytest.raises(Unsupported, match="has no text tower"):
+                plugged.classify(picture, labels)
+            vectors = dict(zip(labels, plugged.embed([heard, picture])))
+            plugged.text_tower = _told(vectors)
+            ranked = plugged.classify(picture, labels)
+            assert [one["label"] for one in ranked] == ["picture", "heard"]
+            assert sum(one["score"] for one in ranked) == pytest.approx(1)
+            several = plugged.classify([heard, picture], labels)
+            assert [row[0]["label"] for row in several] == labels
+            assert plugged.search(Text("heard"), [picture, heard], top=1)[0]["index"] == 1
+        finally:
+            plugged.text_tower = own
+
+    def test_labels_may_have_several_templates_or_vectors_of_their_own(
+        self, plugged: Host, heard: ModalityInput, picture: ModalityInput
+    ) -> None:
+        labels, own = ["heard", "picture"], plugged.text_tower
+        plugged.text_tower = None
+        try:
+            vectors = plugged.embed([heard, picture])
+            given = [row[0]["label"] for row in plugged.classify([picture, heard], labels, vectors=vectors)]
+            assert given == ["picture", "heard"]
+            with pytest.raises(DoesNotFit, match="for 2 labels it is"):
+                plugged.classify(picture, labels, vectors=vectors[:1])
+            # one template says the other input's words: the mean of two unit vectors, made unit, is the same for both
+            told = dict(zip(("a heard", "a picture", "the heard", "the picture"), vectors[[0, 1, 1, 0]]))
+            plugged.text_tower = _told(told)
+            written = plugged.label_vectors(labels, ["a {}", "the {}"])
+            middle = torch.nn.functional.normalize(vectors.mean(dim=0), dim=-1)
+            torch.testing.assert_close(written, middle.expand(2, -1))
+            twice = plugged.label_vectors(labels, ["a {}", "a {}", "the {}"])
+            assert (twice * vectors).sum(dim=-1).min() > (written * vectors).sum(dim=-1).max()
+        finally:
+            plugged.text_tower = own
+
+    def test_only_a_lens_that_is_plugged_is_unplugged(self, host: Host) -> None:
+        with pytest.raises(ConfigError, match="has no lens for 'smell' to unplug; plugged: none"):
+            host.unplug("smell")
+
+
+class HostContract(EmbeddingHostContract):
+    """Promises of a host that writes, besides those of every host.
+
+    Where it needs options to be quick and repeatable, give the fixture ``options`` (of `generate`). Several inputs meet
+    at every place, threads share the host, and what it cannot do it refuses: each is tested without another fixture.
+    """
+
+    knows_beams = True
+    """Whether it takes transformers' `num_beams`; a host that does not must refuse it."""
+
+    @pytest.fixture
+    def options(self) -> dict[str, Any]:
+        return {"max_new_tokens": 5}
+
+    @pytest.fixture
+    def one_beam(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Options with which a stream gives the very words of `generate`."""
+        return {**options, "num_beams": 1} if self.knows_beams else options
 
     def test_nothing_moves_before_during_and_after(
         self, host: Host, lens: Lens, heard: ModalityInput, options: dict[str, Any]
@@ -80,18 +203,6 @@ class HostContract:
         assert host.generate(picture, **options) == own
         with pytest.raises(Unsupported, match="has no lens for"):
             host.generate(heard, **options)
-
-    def test_a_lens_of_another_width_is_refused_with_both_numbers(self, host: Host, lens: Lens) -> None:
-        other = _Resized(lens, width=lens.width + 8)
-        with pytest.raises(DoesNotFit, match=rf"width {lens.width + 8}; .* width {host.vit.width}"):
-            host.plug(other)
-        assert host.lenses == {}
-
-    def test_a_lens_of_another_length_is_refused_with_both_numbers(self, host: Host, lens: Lens) -> None:
-        other = _Resized(lens, num_tokens=lens.num_tokens + 3)
-        with pytest.raises(DoesNotFit, match=rf"{lens.num_tokens + 3} latents; .* {host.vit.num_patches} patches"):
-            host.plug(other)
-        assert host.lenses == {}
 
     def test_a_batch_answers_as_one_by_one_and_in_order(
         self, host: Host, lens: Lens, heard: ModalityInput, picture: ModalityInput, options: dict[str, Any]
@@ -184,50 +295,9 @@ class HostContract:
         assert reply == reply.text
         assert isinstance(reply.images, list)
 
-    def test_embeddings_are_unit_vectors_of_one_space(
-        self, host: Host, lens: Lens, heard: ModalityInput, picture: ModalityInput
-    ) -> None:
-        host.plug(lens)
-        vectors = host.embed([picture, heard, picture])
-        host.unplug(lens.modality)
-        torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(3))
-        torch.testing.assert_close(vectors[0], vectors[2])
-        assert not torch.allclose(vectors[0], vectors[1], atol=1e-3)
-
-    def test_the_likest_is_found_first(self, plugged: Host, heard: ModalityInput, picture: ModalityInput) -> None:
-        found = plugged.search(heard, [picture, heard], space="vision")
-        assert [hit["index"] for hit in found] == [1, 0]
-        assert found[0]["item"] is heard
-        assert found[0]["score"] == pytest.approx(1, abs=1e-4)
-        vectors = plugged.embed([picture, heard], space="vision")
-        (best,) = plugged.search(picture, vectors, top=1, space="vision")
-        assert best["index"] == 0
-
-    def test_labels_are_compared_where_there_is_a_text_tower(
-        self, plugged: Host, heard: ModalityInput, picture: ModalityInput
-    ) -> None:
-        labels = ["heard", "picture"]
-        # each label's vector is that of one input, so the right answer is known
-        own, plugged.text_tower = plugged.text_tower, None
-        try:
-            with pytest.raises(Unsupported, match="has no text tower"):
-                plugged.classify(picture, labels)
-            vectors = dict(zip(labels, plugged.embed([heard, picture])))
-            plugged.text_tower = _told(vectors)
-            ranked = plugged.classify(picture, labels)
-            assert [one["label"] for one in ranked] == ["picture", "heard"]
-            assert sum(one["score"] for one in ranked) == pytest.approx(1)
-            several = plugged.classify([heard, picture], labels)
-            assert [row[0]["label"] for row in several] == labels
-            assert plugged.search(Text("heard"), [picture, heard], top=1)[0]["index"] == 1
-        finally:
-            plugged.text_tower = own
-
     def test_what_it_cannot_do_is_one_clear_error(self, host: Host, picture: ModalityInput) -> None:
         with pytest.raises(ConfigError, match=r"no place 'vitt'.*did you mean 'vit'"):
             host.generate(picture, fuse="vitt")
-        with pytest.raises(ConfigError, match="has no lens for 'smell' to unplug; plugged: none"):
-            host.unplug("smell")
 
 
 def _told(vectors: dict[str, Tensor]) -> HostTextTower:

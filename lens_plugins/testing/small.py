@@ -27,6 +27,7 @@ __all__ = [
     "PATCHES",
     "TEXT_WIDTH",
     "WIDTH",
+    "small_config",
     "small_host",
     "small_input",
     "small_lens",
@@ -142,7 +143,7 @@ def write_text_tower(folder: str | os.PathLike[str], *, seed: int = 0) -> Path:
 
 def small_lens(modality: str, *, width: int = WIDTH, latents: int = PATCHES, clips: int = 3, seed: int = 0) -> Lens:
     """A lens of any modality that fits `small_host`, frozen; sized as its embedding and settings say in `small`."""
-    lens = Lens(_small_config(modality, width, latents, clips)).eval().requires_grad_(False)
+    lens = Lens(small_config(modality, width, latents, clips)).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for weight in lens.parameters():
         weight.normal_(0.0, 0.3, generator=generator)
@@ -154,12 +155,12 @@ def small_input(modality: str, *, clips: int = 3, seed: int = 0) -> ModalityInpu
     if find_modality(modality).embedding is None:
         settings = settings_class(modality).for_vit(ViTShape(WIDTH, PATCHES, IMAGE_SIZE))
     else:
-        settings = _small_config(modality, WIDTH, PATCHES, clips).input
+        settings = small_config(modality, WIDTH, PATCHES, clips).input
     shape = [_FREE_AXIS if size is None else size for size in trait(settings, "shape", InputSettings)]
     return ModalityInput(modality, torch.randn(shape, generator=torch.Generator().manual_seed(seed)), None)
 
 
-def _small_config(modality: str, width: int, latents: int, clips: int) -> LensConfig:
+def small_config(modality: str, width: int, latents: int, clips: int) -> LensConfig:
     """The classes of a modality at their small sizes, with the parts of a lens for a large ViT."""
     embedding_type, settings_type = embedding_class(modality).config_class, settings_class(modality)
     vit = ViTShape(WIDTH, PATCHES, IMAGE_SIZE)

@@ -39,6 +39,14 @@ def test_a_template_stands_around_labels_and_not_in_the_answer(cli, small, liter
     assert {line.split("  ")[1] for line in around.splitlines()} == {"piano", "photo"}
 
 
+def test_templates_are_averaged_and_their_order_is_nothing(cli, small, literate):
+    words = ["classify", small / "piano.npy", "--labels", "piano,photo", *literate]
+    one, other = ("--template", "a {}"), ("--template", "the photo of {}")
+    both = cli(*words, *one, *other).out
+    assert both == cli(*words, *other, *one).out
+    assert both not in (cli(*words, *one).out, cli(*words, *other).out)
+
+
 def test_the_batch_changes_nothing_and_names_come_from_stdin(cli, small, literate, monkeypatch):
     names = [str(small / "piano.npy"), str(small / "beach.jpg"), str(small / "chair.npy")]
     given = cli("classify", *names, "--labels", "piano,photo", *literate, "--batch-size", "2").out

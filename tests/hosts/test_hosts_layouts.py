@@ -1,12 +1,13 @@
-"""The laws of LAVIS's key tables, on states in its layouts."""
+"""The laws of the key tables of LAVIS and open_clip, on states in their layouts."""
 
 import pytest
 import torch
 
-from lens_plugins.hosts.layouts import lavis
+from lens_plugins.hosts.layouts import lavis, open_clip
 from lens_plugins.keymap import KeyMap, KeyMismatch
 from lens_plugins.testing import laws
 from lens_plugins.testing.small import small_host
+from lens_plugins.testing.small_clip import small_clip
 
 EXTRA = {"blocks.39.mlp.fc1.weight": torch.ones(2, 2), "norm.weight": torch.ones(2), "head.bias": torch.ones(2)}
 
@@ -47,3 +48,19 @@ def test_block_38_is_the_last_one_read():
     assert lavis.EVA_VIT.row_of("blocks.38.mlp.fc1.weight").target is not None
     assert lavis.EVA_VIT.row_of("blocks.39.mlp.fc1.weight").target is None
     assert isinstance(lavis.projection("llm_proj"), KeyMap)
+
+
+def test_the_laws_hold_for_open_clip():
+    state = dict(small_clip().state_dict())
+    one = torch.zeros(1)
+    buffers = dict.fromkeys(("attn_mask", "input_resolution", "context_length", "vocab_size"), one)
+    theirs = open_clip.OPEN_CLIP.inverse().convert(state) | buffers
+    assert {"visual.conv1.weight", "transformer.resblocks.1.attn.in_proj_bias", "text_projection"} < theirs.keys()
+    del state["logit_scale"]
+    bare = open_clip.VITLENS.inverse().convert(state)
+    assert {"vitlens.image.proj", "vitlens.text.ln_final.weight"} < bare.keys()
+    bare |= dict.fromkeys(("vitlens.image.attn_mask", "vitlens.text.attn_mask", "vitlens.text.logit_scale"), one)
+    for rows, given in ((open_clip.OPEN_CLIP, theirs), (open_clip.VITLENS, bare)):
+        laws.there_and_back(rows, given)
+        laws.no_two_rows_match_one_key(rows, given)
+        laws.every_row_is_used(rows, [given])
