@@ -19,6 +19,7 @@ from .doctor import doctor
 from .eval import app as eval_app
 from .host import app as host_app
 from .imagine import imagine
+from .index import app as index_app
 from .lens import app as lens_app
 from .noise import debugging, quieten
 from .output import complain, one_line
@@ -40,7 +41,7 @@ for command in (caption, ask, story, chat, search, classify, scene, doctor):
     app.command()(command)
 app.command(short_help="Make pictures of files.")(imagine)
 app.command(short_help="Align a lens to the frozen ViT of a host.")(train)
-for group in (lens_app, host_app, eval_app, bench_app):
+for group in (lens_app, host_app, index_app, eval_app, bench_app):
     app.add_typer(group)
 
 
