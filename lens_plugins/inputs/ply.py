@@ -100,7 +100,7 @@ def read_ply_fields(content: bytes, path: Path, names: Collection[str]) -> PlyCo
             vertices = np.stack([values.astype(np.float64) for values, _ in found[:3]], 1)
         elif found:
             faces = _strips(*found[0]) if element.name == "tristrips" else found[0]
-            corners.append(faces[0])
+            corners.append(_whole(faces[0], path))
             counts.append(faces[1])
         for place, (values, _) in zip(wanted[element.name][own:], found[own:]):
             fields[element.name][element.properties[place].name] = values
@@ -164,8 +164,9 @@ def _wanted(element: _Element, path: Path, names: Collection[str]) -> list[int]:
         return [place for place in places if place is not None] + extra
     if element.name not in ("face", "tristrips") or not element.count:
         return []
-    lists = [i for i, p in enumerate(element.properties) if p.length is not None and p.dtype.kind in "iu"]
+    lists = [i for i, p in enumerate(element.properties) if p.length is not None]
     named = [i for i in lists if all_names[i] in _CORNERS]
+    lists = [i for i in lists if element.properties[i].dtype.kind in "iu"]
     if not named and len(lists) != 1:
         raise InputError(f"{path} has faces without vertex_indices; their properties are {', '.join(all_names)}.")
     return (named or lists)[:1] + (extra if element.name == "face" else [])
@@ -317,6 +318,14 @@ class _BinaryReader:
 def _fields(place: int, p: _Property, length: int, order: _Order) -> list[tuple[str, np.dtype, tuple[int, ...]]]:
     values = (str(place), p.dtype.newbyteorder(order), (length,))
     return [values] if p.length is None else [(f"n{place}", p.length.newbyteorder(order), ()), values]
+
+
+def _whole(values: np.ndarray, path: Path) -> np.ndarray:
+    """Corners as whole numbers, also where a program stores them as floats."""
+    whole = values.astype(np.int64) if values.dtype.kind in "iu" or np.isfinite(values).all() else None
+    if whole is None or (whole != values).any():
+        raise InputError(f"{path} has a face whose corners are no whole numbers.")
+    return whole
 
 
 def _strips(values: np.ndarray, counts: np.ndarray) -> _Values:
