@@ -26,9 +26,9 @@ from ..lens.lens import Lens
 from ..lens.loading import load_lens
 from ..splice import vit_from_clip
 from .base import CAPABILITIES, Absent, Host, LoadOptions
-from .clip_files import image_settings, lens_files, load_clip, load_words
+from .clip_files import image_settings, lens_files, load_clip, load_words, outline_clip, outline_lenses
 from .messages import Request
-from .outline import Outline, Weights, read_config
+from .outline import Outline, Weights
 from .passes import Clip, Clips, Memory
 from .source import HostNotes, find_source, name_of
 from .streaming import TOKENIZING
@@ -239,11 +239,16 @@ class ClipHost(Host):
         """See `OutlinedHost`."""
         from transformers import CLIPModel
 
-        config = read_config(source)
+        config, names = outline_clip(source)
         with torch.device("meta"):
             model = CLIPModel(config)
         parts = {name: module for name, module in model.named_children() if name in _PARTS}
-        return Outline(config, parts, (Weights(source),))
+        lenses = outline_lenses(source)
+        parts |= {f"{modality} lens": lens for modality, (lens, _) in lenses.items()}
+        files = tuple(dict.fromkeys(name for _, name in lenses.values()))
+        if names is None:  # as transformers has them, and lenses beside
+            return Outline(config, parts, (Weights(source), *([Weights(source, files)] if files else [])))
+        return Outline(config, parts, (Weights(source, tuple(dict.fromkeys((*names, *files)))),))
 
     @property
     def width(self) -> int:

@@ -25,9 +25,14 @@ from ..files.opening import parsing, read_bytes
 from ..files.tensors import check_finite, flat_state, read_pt, read_state
 from ..inputs.image import ImageSettings
 from ..keymap import KeyMap
-from ..lens.layouts import CLIP, roots_of_lenses
+from ..lens.config import LensConfig, presets
+from ..lens.layouts import CLIP, infer_with_notes, roots_of_lenses
+from ..lens.lens import Lens
+from ..lens.loading import open_released
+from ..lens.tower import TowerConfig
 from .layouts.open_clip import OPEN_CLIP, VITLENS
 from .loading import load_pretrained, load_tokenizer
+from .outline import read_config
 from .quiet import quiet
 from .source import HostNotes, HubId, read_host_json
 
@@ -36,7 +41,16 @@ if TYPE_CHECKING:
 
     from .base import LoadOptions
 
-__all__ = ["from_open_clip", "image_settings", "lens_files", "load_clip", "load_words", "tokenizer_of_bpe"]
+__all__ = [
+    "from_open_clip",
+    "image_settings",
+    "lens_files",
+    "load_clip",
+    "load_words",
+    "outline_clip",
+    "outline_lenses",
+    "tokenizer_of_bpe",
+]
 
 ONE_STOP = "vitlensL.pt"
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -109,14 +123,8 @@ def from_open_clip(
         CheckpointError: a tensor is missing, unexpected or misshapen; all are named.
         ConfigError: heads that nothing tells, or that are not whole.
     """
-    if config is None:
-        beside = path.parent / _CONFIG
-        config = read_json_object(beside).get("model_cfg", {}) if beside.is_file() else {}
-    state = read_state(path, finite=False)
-    table = OPEN_CLIP
-    if any(name.startswith("vitlens.") for name in state):
-        table = VITLENS
-        state = {name: value for name, value in state.items() if name.startswith(("vitlens.image.", "vitlens.text."))}
+    config = _model_cfg(path) if config is None else config
+    table, state = _open_clip_state(path)
     check_finite(state, str(path))
     found = table.convert(state, source=str(path))
     try:
@@ -126,6 +134,21 @@ def from_open_clip(
             f"{path} is no CLIP in open_clip's layout: it lacks {error}, or has it otherwise."
         ) from error
     return _build(clip, table, state, path, options)
+
+
+def _model_cfg(path: Path) -> Mapping[str, Any]:
+    """What the configuration beside a file says of its towers; {} where there is none."""
+    beside = path.parent / _CONFIG
+    return _part(read_json_object(beside), "model_cfg", str(path)) if beside.is_file() else {}
+
+
+def _open_clip_state(path: Path) -> tuple[KeyMap, dict[str, Tensor]]:
+    """The pictures and texts of a file, and the table of its keys; the lenses of a one-stop file are left out."""
+    state = read_state(path, finite=False)
+    if not any(name.startswith("vitlens.") for name in state):
+        return OPEN_CLIP, state
+    towers = ("vitlens.image.", "vitlens.text.")
+    return VITLENS, {name: value for name, value in state.items() if name.startswith(towers)}
 
 
 def _clip_config(state: Mapping[str, Tensor], asked: Mapping[str, Any], source: str) -> Any:
@@ -246,6 +269,67 @@ def _modalities_in(path: Path) -> Iterator[str]:
     for modality in roots_of_lenses(flat_state(read_pt(path), data_parallel=False)).values():
         if modality is not None:
             yield find_modality(modality).name
+
+
+def outline_clip(source: str | Path) -> tuple[Any, tuple[str, ...] | None]:
+    """The configuration of the CLIP that would be loaded, and its files; None: those that transformers reads.
+
+    No weights are read of a repository; of a file in open_clip's layout their shapes are.
+
+    Raises:
+        CheckpointError: it cannot be read.
+        ConfigError: heads that nothing tells.
+    """
+    if getattr(source, "row", None) is not None:
+        return _vit_l_14(), (ONE_STOP,)
+    if isinstance(source, Path) and not (source / "config.json").is_file():
+        named = [name for name in (*_WEIGHTS, ONE_STOP) if (source / name).is_file()]
+        if named and (named[0] != ONE_STOP or _holds_clip(source / ONE_STOP)):
+            table, state = _open_clip_state(source / named[0])
+            return _clip_config(table.convert(state), _model_cfg(source / named[0]), named[0]), (named[0],)
+        return _vit_l_14(), ()
+    return read_config(source), None
+
+
+def _vit_l_14() -> Any:
+    """Of the released CLIP, without asking the hub."""
+    from transformers import CLIPConfig
+
+    return CLIPConfig(
+        projection_dim=768,
+        vision_config={
+            "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
+            "patch_size": 14, "hidden_act": "gelu", "projection_dim": 768,
+        },
+        text_config={
+            "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "hidden_act": "gelu",
+            "projection_dim": 768,
+        },
+    )  # fmt: skip
+
+
+def outline_lenses(source: str | Path) -> dict[str, tuple[Lens, str]]:
+    """The lenses that come with a host, without values, and the file of each, by modality.
+
+    Raises:
+        CheckpointError: a file is no lens.
+    """
+    found: dict[str, tuple[Lens, str]] = {}
+    if isinstance(source, Path):
+        settings = HostNotes.of(source).lens_settings
+        for modality, path in lens_files(source).items():
+            released = open_released(path, modality)
+            config, _ = infer_with_notes(released, settings.get(modality, {}), guess_heads=True)
+            with torch.device("meta"):
+                found[modality] = Lens(config), path.name
+    elif getattr(source, "row", None) is not None:
+        for row in LENSES:
+            if row.family == CLIP and row.modality not in found:
+                embedding, resampler = presets()[row.id]
+                config = LensConfig(row.modality, 1024, embedding, resampler, tower=TowerConfig(), family=CLIP)
+                with torch.device("meta"):
+                    found[row.modality] = Lens(config), ONE_STOP
+    return found
 
 
 def image_settings(source: str | Path | Mapping[str, Any], size: int) -> ImageSettings:
