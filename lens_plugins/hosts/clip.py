@@ -96,8 +96,10 @@ class ClipTexts:
         if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < words:
             raise InputError(f"Token ids reach from {int(ids.min())} to {int(ids.max())}; there are {words} words.")
         place = self._model.text_projection.weight.device
+        # Offloaded weights are on the meta device, and accelerate takes the ids where it computes.
+        ids = ids if place.type == "meta" else ids.to(place)
         # The mask is causal, so what follows a text's end cannot reach it and needs no mask of its own.
-        parts = [self._model.get_text_features(part.to(place)).pooler_output for part in ids.split(_PASS)]
+        parts = [self._model.get_text_features(part).pooler_output for part in ids.split(_PASS)]
         return torch.cat(parts).float() if len(ids) else torch.zeros(0, self._model.config.projection_dim)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -139,6 +141,9 @@ def token_ids(tokenizer: Any, texts: Sequence[str], context: int, *, pad: bool =
         raise InputError(f"{wrong[0]!r} is of the type {type(wrong[0]).__name__}; a text is a str.")
     # CLIP's own tokenizer resolves &amp; and the like, twice; transformers' does not
     clean = [html.unescape(html.unescape(text)) for text in texts]
+    for text in clean:
+        if broken := [letter for letter in text if "\ud800" <= letter <= "\udfff"]:
+            raise InputError(f"A text has {broken[0]!r}, which is half a character; it cannot be read.")
     with TOKENIZING:
         rows = tokenizer(clean, truncation=True, max_length=context)["input_ids"] if clean else []
     ids = torch.zeros(len(rows), context if pad else max(map(len, rows), default=0), dtype=torch.int64)
@@ -299,6 +304,8 @@ class ClipHost(Host):
             DoesNotFit: pictures of another size than the ViT reads.
             Unsupported: no lens for the modality is plugged.
         """
+        if not isinstance(batch, Tensor):
+            raise InputError(f"{modality} comes as a {type(batch).__name__}; `embed` takes files, `features` a tensor.")
         axes = find_modality(modality).ndim
         self._settings(modality)  # refuses a modality without a lens
         if batch.ndim == axes + 2:

@@ -164,6 +164,8 @@ def _clip_config(state: Mapping[str, Tensor], asked: Mapping[str, Any], source: 
     act = "quick_gelu" if asked.get("quick_gelu") else "gelu"
     shared = {"hidden_act": act, "layer_norm_eps": 1e-5, "projection_dim": out}
     head = vision.get("head_width")
+    if head is not None and (not isinstance(head, int) or isinstance(head, bool) or not 0 < head <= width):
+        raise ConfigError(f"head_width in the {_CONFIG} of {source} is {head!r}; it must be 1 to {width}.")
     return CLIPConfig(
         projection_dim=out,
         vision_config={
@@ -241,6 +243,8 @@ def _device(place: Any) -> torch.device:
     """
     if isinstance(place, Mapping):
         raise ConfigError("A device_map by parts is for CLIP in transformers' layout; give device= here.")
+    if place == "disk":
+        raise ConfigError("device_map='disk' is for CLIP in transformers' layout; give device= here.")
     if place in ("auto", "balanced", "balanced_low_0", "sequential"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device("cpu" if place is None else place)
@@ -343,6 +347,9 @@ def image_settings(source: str | Path | Mapping[str, Any], size: int) -> ImageSe
         CheckpointError: its files say another size than the tower reads.
     """
     values = dict(source) if isinstance(source, Mapping) else _preprocessing(source)
+    for key in ("image_mean", "image_std"):
+        if not isinstance(values.get(key, []), (list, tuple)):
+            raise CheckpointError(f"The image processor of this CLIP has {key} {values[key]!r}; it must be 3 numbers.")
     crop = values.get("crop_size", values.get("size", size))
     made = crop.get("height", crop.get("shortest_edge")) if isinstance(crop, Mapping) else crop
     if made != size:
@@ -350,11 +357,9 @@ def image_settings(source: str | Path | Mapping[str, Any], size: int) -> ImageSe
             f"The image processor of this CLIP makes pictures of {made} pixels; its ViT reads {size}."
         )
     means = {key: tuple(values[f"image_{key}"]) for key in ("mean", "std") if values.get(f"image_{key}")}
-    filters = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+    bilinear = values.get("resample", 3) == 2  # Pillow's number; 3 is bicubic
     resize = "shorter" if values.get("do_center_crop", True) else "squash"
-    return ImageSettings(
-        size=size, resize=resize, interpolation=filters.get(values.get("resample", 3), "bicubic"), **means
-    )
+    return ImageSettings(size=size, resize=resize, interpolation="bilinear" if bilinear else "bicubic", **means)
 
 
 def _preprocessing(source: str | Path) -> dict[str, Any]:
@@ -363,7 +368,7 @@ def _preprocessing(source: str | Path) -> dict[str, Any]:
         return {}
     found = read_host_json(source, "preprocessor_config.json")
     if found is None and isinstance(source, Path) and (source / _CONFIG).is_file():
-        own = read_json_object(source / _CONFIG).get("preprocess_cfg", {})
+        own = _part(read_json_object(source / _CONFIG), "preprocess_cfg", str(source))
         return {f"image_{key}": own[key] for key in ("mean", "std") if key in own}
     return found or {}
 

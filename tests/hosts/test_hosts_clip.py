@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 from PIL import Image
 from transformers import CLIPForImageClassification, CLIPProcessor
 
@@ -304,6 +305,20 @@ def test_half_precision_stays_near(folders):
     assert (vectors * whole).sum(dim=-1).min() > 0.95
 
 
+def test_offloaded_weights_embed_the_same(folders, whole):
+    given = ["text:a bird", small_input("image"), small_input("audio")]
+    expected = whole.embed(given)
+    cpu_offload(whole.model, execution_device=torch.device("cpu"))
+    torch.testing.assert_close(whole.embed(given), expected)
+    torch.testing.assert_close(load_host(folders["files"], device_map="auto").embed(given), expected)
+
+
+@pytest.mark.parametrize("place", [{"": "cpu"}, "disk"])
+def test_placement_by_parts_is_for_transformers_layout(folders, place):
+    with pytest.raises(ConfigError, match="is for CLIP in transformers' layout; give device="):
+        load_host(folders["vitlensL"], device_map=place)
+
+
 def test_nothing_moves(whole):
     before = digest(whole.model), {name: digest(lens) for name, lens in whole.lenses.items()}
     whole.embed([small_input(name) for name in ("image", *SENSES)])
@@ -408,6 +423,14 @@ def spoil_config(folder):
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"vision_cfg": {"head_width": 5}}}))
 
 
+def spoil_head_width(folder):
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"vision_cfg": {"head_width": "8"}}}))
+
+
+def spoil_means(folder):
+    (folder / "preprocessor_config.json").write_text(json.dumps({"size": 28, "image_mean": 3, "resample": [2]}))
+
+
 def spoil_part(folder):
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"vision_cfg": 3}}))
 
@@ -434,6 +457,8 @@ def spoil_tokenizer(folder):
 SPOILT = {
     "weights": (spoil_weights, CheckpointError, r"lacks .*token_embedding"),
     "heads": (spoil_config, ConfigError, r"picture tower .* is 32 wide, and its heads are 6"),
+    "width of a head": (spoil_head_width, ConfigError, "head_width in the .* is '8'; it must be 1 to 32"),
+    "means": (spoil_means, CheckpointError, "has image_mean 3; it must be 3 numbers"),
     "configuration": (spoil_part, ConfigError, "vision_cfg in the open_clip_config.json .* must hold named values"),
     "settings of nothing": (spoil_settings, ConfigError, "names 'smell'; lenses here: .*audio"),
     "settings that are none": (spoil_settings_kind, ConfigError, "must hold named values for each modality"),
@@ -467,6 +492,10 @@ def test_wrong_batches_are_refused(whole):
         whole.texts.features(torch.tensor([[0, 514]]))
     with pytest.raises(InputError, match="3 is of the type int"):
         whole.texts.ids(["a", 3])
+    with pytest.raises(InputError, match="half a character"):
+        whole.embed(Text("\ud800"))
+    with pytest.raises(InputError, match="image comes as a list"):
+        whole.features("image", [1])
     with pytest.raises(InputError, match="0 inputs to embed"):
         whole.embed([])
 
