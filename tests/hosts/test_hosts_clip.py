@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate import cpu_offload
 from PIL import Image
-from transformers import CLIPForImageClassification, CLIPProcessor
+from transformers import CLIPForImageClassification, CLIPModel, CLIPProcessor
 
 from lens_plugins import Text, load_host
 from lens_plugins.catalog import modalities
@@ -20,6 +20,7 @@ from lens_plugins.hosts import clip_files
 from lens_plugins.hosts.base import CodeHost, PrefixHost
 from lens_plugins.hosts.inspect import inspect_host, verify_host
 from lens_plugins.hosts.source import brings_lenses, find_source, kind_of
+from lens_plugins.lens.config import DIM_HEAD
 from lens_plugins.lens.loading import load_lens
 from lens_plugins.splice import digest
 from lens_plugins.testing import EmbeddingHostContract
@@ -336,7 +337,6 @@ def test_a_loaded_model_is_wrapped(folders, tmp_path):
     assert bare.embed(small_input("image")).shape == (1, SPACE)
     with pytest.raises(CheckpointError, match="no tokenizer for texts"):
         bare.embed("text:a bird")
-    from transformers import CLIPModel
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     images = CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
@@ -366,6 +366,32 @@ def test_the_name_leads_to_the_released_files(folders, monkeypatch):
     with pytest.raises(ConfigError, match="do not tell"):
         load_host("vitlensL")
     assert set(asked) == {("TencentARC/ViT-Lens", "vitlensL.pt", None)}
+
+
+def test_the_name_alone_loads_what_the_released_file_holds(tmp_path, monkeypatch):
+    """Heads are told by the released widths; here the small widths are made such."""
+    folder = write_clip(tmp_path / "host", "vitlensL", lenses=["depth"])
+    monkeypatch.setattr(clip_files, "fetch", lambda repository, file, *, revision=None: folder / file)
+    monkeypatch.setitem(clip_files._HEADS, 32, 4)
+    monkeypatch.setattr(clip_files, "_TEXT_HEAD", 8)
+    monkeypatch.setitem(DIM_HEAD, 32, 8)
+    found = load_host("vitlensL")
+    assert (found.name, list(found.lenses)) == ("vitlensL", ["depth"])
+    given = [small_input("image"), small_input("depth")]
+    torch.testing.assert_close(found.embed(given), load_host(folder).embed(given))
+
+
+def test_the_released_clip_is_told_by_its_shapes():
+    config = clip_files._vit_l_14()
+    with torch.device("meta"):
+        state = dict(CLIPModel(config).state_dict())
+    found = clip_files._clip_config(state, {}, "vitlensL.pt")
+    for part in ("vision_config", "text_config"):
+        own, told = getattr(found, part).to_dict(), getattr(config, part).to_dict()
+        differ = {name for name in own if own[name] != told[name]}
+        assert differ <= {"eos_token_id"}, part
+    assert found.text_config.num_attention_heads == 12
+    assert found.projection_dim == 768
 
 
 def test_without_the_hub_the_name_is_one_sentence():
