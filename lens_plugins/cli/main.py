@@ -18,6 +18,7 @@ from .classify import classify
 from .doctor import doctor
 from .host import app as host_app
 from .imagine import imagine
+from .index import app as index_app
 from .lens import app as lens_app
 from .noise import debugging, quieten
 from .output import complain, one_line
@@ -38,7 +39,7 @@ for command in (caption, ask, story, chat, search, classify, doctor):
     app.command()(command)
 app.command(short_help="Make pictures of files.")(imagine)
 app.command(short_help="Align a lens to the frozen ViT of a host.")(train)
-for group in (lens_app, host_app, bench_app):
+for group in (lens_app, host_app, index_app, bench_app):
     app.add_typer(group)
 
 

@@ -104,6 +104,12 @@ class Session:
             return self.host.image_settings  # through its own patch embedding
         return self._lens(modality).config.input
 
+    def plug(self, modality: str) -> bool:
+        """Load the lens of a modality where there is one; returns whether there is."""
+        if modality in self._sources:
+            self._lens(modality)
+        return modality in self._sources
+
     def read_all(self, files: Iterable[str]) -> list[ModalityInput]:
         """Read every file, or none.
 
