@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 from typing_extensions import Self
 
 from ..catalog import find_modality
-from ..errors import CheckpointError, ConfigError, DoesNotFit, InputError
+from ..errors import CheckpointError, ConfigError, DoesNotFit, InputError, Unsupported
 from ..lens.lens import Lens
 from ..lens.loading import load_lens
 from ..splice import vit_from_clip
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClipHost", "ClipTexts", "token_ids"]
 
+_LOADING = Lock()  # of tokenizers; a lock in each host would keep it from being copied
 _READ_TOGETHER = 64  # inputs of one batch
 _PASS = 32  # clips or texts in one pass through a tower
 _PARTS = ("vision_model", "visual_projection", "text_model", "text_projection")
@@ -60,7 +61,6 @@ class ClipTexts:
         self._load = load
         self._name = name
         self._tokenizer: Any = None
-        self._loading = Lock()
 
     @property
     def context(self) -> int:
@@ -88,7 +88,8 @@ class ClipTexts:
             InputError: ids of another shape or kind, or beyond the vocabulary.
         """
         words = self._model.config.text_config.vocab_size
-        if ids.ndim != 2 or not 0 < ids.shape[1] <= self.context or ids.is_floating_point():
+        whole = ids.dtype in (torch.int64, torch.int32)
+        if ids.ndim != 2 or not 0 < ids.shape[1] <= self.context or not whole:
             raise InputError(
                 f"Token ids have the shape {tuple(ids.shape)} and the type {ids.dtype}; {self._name} reads whole "
                 f"numbers (T, L) with L up to {self.context}."
@@ -112,7 +113,7 @@ class ClipTexts:
 
     def _words(self) -> Any:
         """The tokenizer, loaded once whichever thread asks first."""
-        with self._loading:
+        with _LOADING:
             if self._tokenizer is None:
                 tokenizer = self._load()
                 self._check(tokenizer)
@@ -337,11 +338,21 @@ class ClipHost(Host):
         coming = (Request(source, modality=name) for source, name in every.named_sources)
         memory, rows = Memory(), []
         while batch := list(islice(coming, _READ_TOGETHER)):
-            read = [self._read_clips(request, memory)[0] for request in batch]
+            read = [self._read_one(request, memory) for request in batch]
             vectors = self._vectors(read)
             rows += [torch.stack([vectors[clip] for clip in clips]).mean(dim=0) for clips in read]
             memory.keep({})
         return torch.stack(rows)
+
+    def _read_one(self, request: Request, memory: Memory) -> Clips:
+        """The clips of the one input of a request.
+
+        Raises:
+            Unsupported: there are several, which other hosts fuse.
+        """
+        if (count := len(request.sources)) != 1:
+            raise Unsupported(f"{self.name} makes a vector of one input; {count} stand together. Give each by itself.")
+        return self._read_clips(request, memory)[0]
 
     def _vectors(self, read: Sequence[Clips]) -> dict[Clip, Tensor]:
         """The vector of every distinct clip; clips of one modality and shape share a pass."""

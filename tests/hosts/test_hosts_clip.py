@@ -1,5 +1,6 @@
 """A host that embeds: CLIP in four layouts, lenses with towers and without, texts, refusals."""
 
+import copy
 import gzip
 import json
 import math
@@ -306,6 +307,11 @@ def test_half_precision_stays_near(folders):
     assert (vectors * whole).sum(dim=-1).min() > 0.95
 
 
+def test_a_copy_embeds_the_same(whole):
+    given = ["text:a bird", small_input("image"), small_input("audio")]
+    torch.testing.assert_close(copy.deepcopy(whole).embed(given), whole.embed(given))
+
+
 def test_offloaded_weights_embed_the_same(folders, whole):
     given = ["text:a bird", small_input("image"), small_input("audio")]
     expected = whole.embed(given)
@@ -518,6 +524,10 @@ def test_wrong_batches_are_refused(whole):
         whole.texts.features(torch.tensor([[0, 514]]))
     with pytest.raises(InputError, match="3 is of the type int"):
         whole.texts.ids(["a", 3])
+    with pytest.raises(InputError, match=r"type torch\.bool; .* reads whole numbers"):
+        whole.texts.features(torch.zeros(1, 77, dtype=torch.bool))
+    with pytest.raises(Unsupported, match="makes a vector of one input; 2 stand together"):
+        whole.embed([[small_input("image"), small_input("depth")]])
     with pytest.raises(InputError, match="half a character"):
         whole.embed(Text("\ud800"))
     with pytest.raises(InputError, match="image comes as a list"):
