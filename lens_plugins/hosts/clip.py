@@ -58,6 +58,8 @@ class ClipTexts:
 
     def __init__(self, model: Any, load: Callable[[], Any], name: str) -> None:
         self._model = model
+        # what vectors depend on besides the ViT, for digests of a host
+        self.head = nn.ModuleDict({name: getattr(model, name) for name in _PARTS if name != "vision_model"})
         self._load = load
         self._name = name
         self._tokenizer: Any = None

@@ -21,6 +21,7 @@ from lens_plugins.hosts import clip_files
 from lens_plugins.hosts.base import CodeHost, PrefixHost
 from lens_plugins.hosts.inspect import inspect_host, verify_host
 from lens_plugins.hosts.source import brings_lenses, find_source, kind_of
+from lens_plugins.hosts.vectors import host_digest
 from lens_plugins.lens.config import DIM_HEAD
 from lens_plugins.lens.loading import load_lens
 from lens_plugins.splice import digest
@@ -305,6 +306,15 @@ def test_half_precision_stays_near(folders):
     assert vectors.dtype == torch.float32
     whole = load_host(folders["vitlensL"]).embed(given)
     assert (vectors * whole).sum(dim=-1).min() > 0.95
+
+
+def test_the_digest_of_a_host_knows_all_that_vectors_depend_on(folders):
+    before = host_digest(load_host(folders["transformers"]))
+    assert host_digest(load_host(folders["open_clip"])) == before
+    for part in ("visual_projection", "text_projection", "vision_model", "text_model"):
+        host = load_host(folders["transformers"])
+        next(iter(getattr(host.model, part).parameters())).view(-1)[0] += 1
+        assert host_digest(host) != before, part
 
 
 def test_a_copy_embeds_the_same(whole):
