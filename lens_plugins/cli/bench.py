@@ -1,4 +1,4 @@
-"""lens-plugins bench lens | host | memory | pocket | seed | pocket-seed"""
+"""lens-plugins bench lens | host | memory | pocket | seed | pocket-seed | captions | evaluate | scene"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["app", "host", "lens", "memory", "pocket", "pocket_seed", "seed"]
+__all__ = ["app", "captions", "evaluate", "host", "lens", "memory", "pocket", "pocket_seed", "scene", "seed"]
 
 app = typer.Typer(name="bench", no_args_is_help=True, help="Measure again what the documentation claims.")
 
@@ -138,3 +138,62 @@ def pocket_seed(
     typer.echo(
         run(host, judge, objects=objects, grid=grid, second_judge=second_judge, note=partial(typer.echo, err=True))
     )
+
+
+@app.command()
+def captions(
+    host: Annotated[str, typer.Option(metavar="ID", help="Which host writes.")] = "pocket-instructblip",
+    lens: Annotated[str, typer.Option(metavar="ID", help="Which point-cloud lens.")] = "pocket-point-cloud",
+    objects: Annotated[int | None, typer.Option(min=5, help="Held-out things; all unless given.")] = None,
+    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Show inputs and answers as .html.")] = None,
+) -> None:
+    """Compare what a host says of held-out objects with a picture's caption, the nearest caption and a linear probe.
+
+    \b
+    Example:
+      lens-plugins bench captions --page captions.html
+    """
+    from ..bench.captions import run
+
+    typer.echo(run(host, lens, objects=objects, page=page, note=partial(typer.echo, err=True)))
+
+
+@app.command()
+def evaluate(
+    host: Annotated[str, typer.Option(metavar="ID", help="Which host embeds.")] = "pocket-instructblip",
+    lens: Annotated[str, typer.Option(metavar="ID", help="Which point-cloud lens.")] = "pocket-point-cloud",
+    clouds: Annotated[int, typer.Option(min=64, help="Files that are made, read and scored.")] = 2000,
+    points: Annotated[int, typer.Option(min=64, help="Of each cloud.")] = 1024,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clouds that go through the host together.")] = 32,
+    threads: Threads = 1,
+) -> None:
+    """Time an evaluation from files to figures, beside the lens and ViT alone on the same clouds in memory.
+
+    \b
+    Example:
+      lens-plugins bench evaluate --clouds 10000
+    """
+    from ..bench.evaluate import run
+
+    typer.echo(run(host, lens, clouds=clouds, points=points, batch_size=batch_size, threads=threads))
+
+
+@app.command()
+def scene(
+    folder: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With rooms, or a new one to keep them in.")
+    ] = None,
+    rooms: Annotated[int, typer.Option(min=1, help="Furnished rooms; as many again are of crops.")] = 20,
+    objects: Annotated[int, typer.Option(min=2, help="Things in each.")] = 12,
+    seed: Annotated[int, typer.Option(help="Of the rooms.")] = 0,
+    host: Annotated[str, typer.Option(metavar="ID", help="Which host looks for things.")] = "pocket-instructblip",
+) -> None:
+    """Count how often things are found in rooms of held-out objects, by the query's modality.
+
+    \b
+    Example:
+      lens-plugins bench scene --rooms 20 --seed 1
+    """
+    from ..bench.rooms import run
+
+    typer.echo(run(folder, rooms, objects, seed, host))

@@ -76,6 +76,18 @@ class Session:
         own = {name for name, row in modalities().items() if row.embedding is None}
         return sorted(own | self._sources.keys() | self._coming.keys())
 
+    def plug(self, modality: str) -> bool:
+        """Load the lens of a modality before anything is read; returns whether one was given or ships.
+
+        Pictures, and what the host brings itself, need none.
+
+        Raises:
+            CheckpointError: it does not load.
+        """
+        if modality in self._sources:
+            self._lens(modality)
+        return modality in self._sources
+
     def check_host(self) -> None:
         """Refuse a host that is nowhere, before anything else is read or loaded.
 
@@ -103,12 +115,6 @@ class Session:
         if find_modality(modality).embedding is None and modality not in self._sources:
             return self.host.image_settings  # through its own patch embedding
         return self._lens(modality).config.input
-
-    def plug(self, modality: str) -> bool:
-        """Load the lens of a modality where there is one; returns whether there is."""
-        if modality in self._sources:
-            self._lens(modality)
-        return modality in self._sources
 
     def read_all(self, files: Iterable[str]) -> list[ModalityInput]:
         """Read every file, or none.

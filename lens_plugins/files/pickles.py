@@ -13,7 +13,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-__all__ = ["DType", "Foreign", "NotPlain", "StorageRef", "TensorRef", "UnreadKind", "unpickle"]
+__all__ = [
+    "DType",
+    "Foreign",
+    "Limited",
+    "Machine",
+    "Name",
+    "NotPlain",
+    "NumpyType",
+    "StorageRef",
+    "TensorRef",
+    "UnreadKind",
+    "length",
+    "numpy_type",
+    "unpickle",
+]
 
 MAX_STEPS = 2_000_000  # opcodes; the state of a model with 20,000 tensors has some 500,000
 MAX_BYTES = 64 * 2**20  # of one pickle
@@ -69,14 +83,14 @@ class TensorRef:
 
 
 @dataclass(frozen=True)
-class _Name:
+class Name:
     """A global by its dotted name; never imported."""
 
     name: str
 
 
 @dataclass
-class _NumpyType:
+class NumpyType:
     """A numpy dtype by its code ("f8") and byte order."""
 
     code: str
@@ -97,18 +111,18 @@ def unpickle(stream: BinaryIO) -> Any:
         NotPlain: damaged, too long, too deep, or with an opcode or a value that weights have no need of.
     """
     try:
-        return _Machine(_Limited(stream)).run()
+        return Machine(Limited(stream)).run()
     except NotPlain:
         raise
     except Exception as error:  # whatever pickletools and our own steps raise on bytes that are no pickle
         raise NotPlain(f"not a whole pickle ({type(error).__name__})") from error
 
 
-class _Limited:
-    """What pickletools reads from: at most `MAX_BYTES`, however long a text the pickle declares."""
+class Limited:
+    """What pickletools reads from: at most `most` bytes, however long a text the pickle declares."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._left = stream, MAX_BYTES
+    def __init__(self, stream: BinaryIO, most: int = MAX_BYTES) -> None:
+        self._stream, self._most, self._left = stream, most, most
 
     def read(self, count: int) -> bytes:
         return self._spend(self._stream.read(max(0, min(count, self._left + 1))))
@@ -119,14 +133,18 @@ class _Limited:
     def _spend(self, data: bytes) -> bytes:
         self._left -= len(data)
         if self._left < 0:
-            raise NotPlain(f"a pickle of more than {MAX_BYTES} bytes")
+            raise NotPlain(f"a pickle of more than {self._most} bytes")
         return data
 
 
-class _Machine:
-    """A stack and a memo, as the pickle format describes them."""
+class Machine:
+    """A stack and a memo, as the pickle format describes them; what may be called stands in tables."""
 
-    def __init__(self, stream: _Limited) -> None:
+    calls: Mapping[str, Callable[..., Any]] = {}  # by dotted name; filled below, where the functions are
+    names: frozenset[str] = frozenset()  # that are pushed and never called
+    literals: frozenset[str] = frozenset()  # opcodes whose argument is the value
+
+    def __init__(self, stream: Limited) -> None:
         self._stream = stream
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
@@ -139,7 +157,7 @@ class _Machine:
                 raise NotPlain(f"more than {MAX_STEPS} steps")
             if opcode.name == "STOP":
                 break
-            if opcode.name in _LITERALS:
+            if opcode.name in self.literals:
                 self._stack.append(_literal(argument))
             else:
                 _ACTIONS.get(opcode.name, _refused(opcode.name))(self, argument)
@@ -228,36 +246,44 @@ class _Machine:
     # --- what a state dict needs besides plain values ---
 
     def _global(self, argument: str) -> None:
-        self._push(_named(argument.replace(" ", ".", 1)))
+        self._push(self._named(argument.replace(" ", ".", 1)))
 
     def _stack_global(self, _: Any) -> None:
         name, module = self._pop(), self._pop()
         if type(name) is not str or type(module) is not str:
             raise NotPlain("a global without a name")
-        self._push(_named(f"{module}.{name}"))
+        self._push(self._named(f"{module}.{name}"))
+
+    def _named(self, name: str) -> Any:
+        module, _, word = name.rpartition(".")
+        if module == "torch" and word in _DTYPE_WORDS:
+            return DType(word)
+        if name not in self.calls and name not in self.names and name not in _STORAGES:
+            raise Foreign(name)
+        return Name(name)
 
     def _reduce(self, _: Any) -> None:
         arguments, made = self._pop(), self._pop()
-        if not isinstance(made, _Name) or type(arguments) is not tuple:
+        if not isinstance(made, Name) or type(arguments) is not tuple:
             raise NotPlain("a call of something that is no name")
-        if made.name not in _CALLS:
+        if made.name not in self.calls:
             raise Foreign(made.name)
-        self._push(_CALLS[made.name](*arguments))
+        self._push(self.calls[made.name](*arguments))
 
     def _build(self, _: Any) -> None:
         state, made = self._pop(), self._stack[-1]
-        if isinstance(made, _NumpyType):
+        if isinstance(made, NumpyType):
             made.order = state[1]
         elif type(made) is not dict:  # an ordered dictionary's attributes (`_metadata`) say nothing of its tensors
             raise NotPlain(f"attributes of a {type(made).__name__}")
 
     def _persistent(self, _: Any) -> None:
         kind, made, key, _, count, *view = self._pop()
-        if kind != "storage" or not isinstance(made, _Name) or (view and view[0] is not None):
+        if kind != "storage" or not isinstance(made, Name) or (view and view[0] is not None):
             raise NotPlain("a reference that is no storage")
         if made.name not in _STORAGES:
             raise Foreign(made.name)
-        self._push(StorageRef(str(key), _STORAGES[made.name], _length(count)))
+        self._push(StorageRef(str(key), _STORAGES[made.name], length(count)))
 
 
 def _literal(value: Any) -> Any:
@@ -267,7 +293,7 @@ def _literal(value: Any) -> Any:
 
 
 def _refused(opcode: str) -> Callable[[Any, Any], None]:
-    def refuse(machine: _Machine, argument: Any) -> None:
+    def refuse(machine: Machine, argument: Any) -> None:
         if opcode in ("INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID"):
             raise Foreign(f"opcode {opcode}")
         raise NotPlain(f"opcode {opcode}")
@@ -299,23 +325,14 @@ def _check_nesting(value: Any) -> None:
                 parts += one.values()
             elif type(one) in (list, tuple):
                 parts += one
-            elif isinstance(one, (_Name, _NumpyType, StorageRef)):
+            elif isinstance(one, (Name, NumpyType, StorageRef)):
                 raise Foreign(getattr(one, "name", type(one).__name__))
         level, depth = [part for part in parts if type(part) not in _KEYS], depth + 1
         if depth > MAX_NESTING:
             raise NotPlain(f"nested deeper than {MAX_NESTING} levels")
 
 
-def _named(name: str) -> Any:
-    module, _, word = name.rpartition(".")
-    if module == "torch" and word in _DTYPE_WORDS:
-        return DType(word)
-    if name not in _CALLS and name not in _STORAGES:
-        raise Foreign(name)
-    return _Name(name)
-
-
-def _length(value: Any) -> int:
+def length(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 2**62:
         raise NotPlain("a length that is no number from 0 to 2^62")
     return value
@@ -339,10 +356,10 @@ def _untyped_tensor(
 def _view(storage: Any, word: str | None, offset: Any, shape: Any, strides: Any) -> TensorRef:
     if not isinstance(storage, StorageRef):
         raise NotPlain("a tensor without a storage")
-    lengths = tuple(map(_length, shape)), tuple(map(_length, strides))
+    lengths = tuple(map(length, shape)), tuple(map(length, strides))
     if len(lengths[0]) != len(lengths[1]) or len(lengths[0]) > MAX_AXES:
         raise NotPlain(f"a tensor of {len(lengths[0])} axes and {len(lengths[1])} strides")
-    return TensorRef(storage, word or storage.word, _length(offset), *lengths)
+    return TensorRef(storage, word or storage.word, length(offset), *lengths)
 
 
 def _parameter(data: Any, *_: Any) -> TensorRef:
@@ -363,14 +380,14 @@ def _encoded(text: Any, encoding: Any = "utf-8") -> bytes:
     return text.encode(encoding)
 
 
-def _numpy_type(code: Any, *_: Any) -> _NumpyType:
+def numpy_type(code: Any, *_: Any) -> NumpyType:
     if type(code) is not str or code not in _NUMPY_CODES:
         raise NotPlain("a numpy type that is no number")
-    return _NumpyType(code)
+    return NumpyType(code)
 
 
 def _numpy_scalar(kind: Any, data: Any = None) -> Any:
-    if not isinstance(kind, _NumpyType) or type(data) is not bytes or kind.order not in ("<", ">", "|", "="):
+    if not isinstance(kind, NumpyType) or type(data) is not bytes or kind.order not in ("<", ">", "|", "="):
         raise NotPlain("a numpy scalar that is no number")
     order = kind.order if kind.order in "<>" else "<"
     (value,) = struct.unpack(order + _NUMPY_CODES[kind.code], data)
@@ -400,12 +417,12 @@ _CALLS: Mapping[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _untyped_tensor,
     "torch._utils._rebuild_parameter": _parameter,
-    "torch.Size": lambda lengths: tuple(map(_length, lengths)),
-    "torch.device": lambda kind, index=None: kind if index is None else f"{kind}:{_length(index)}",
+    "torch.Size": lambda lengths: tuple(map(length, lengths)),
+    "torch.device": lambda kind, index=None: kind if index is None else f"{kind}:{length(index)}",
     "collections.OrderedDict": _ordered,
     "collections.Counter": _ordered,
     "_codecs.encode": _encoded,
-    "numpy.dtype": _numpy_type,
+    "numpy.dtype": numpy_type,
     "numpy.core.multiarray.scalar": _numpy_scalar,
     "numpy._core.multiarray.scalar": _numpy_scalar,
 }
@@ -414,7 +431,7 @@ _LITERALS = frozenset([
     "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
     "BINBYTES8",
 ])  # fmt: skip
-_ACTIONS: Mapping[str, Callable[[_Machine, Any], None]] = {
+_ACTIONS: Mapping[str, Callable[[Machine, Any], None]] = {
     "PROTO": lambda machine, _: None,
     "FRAME": lambda machine, _: None,
     "NONE": lambda machine, _: machine._push(None),
@@ -424,22 +441,23 @@ _ACTIONS: Mapping[str, Callable[[_Machine, Any], None]] = {
     "EMPTY_DICT": lambda machine, _: machine._push({}),
     "EMPTY_TUPLE": lambda machine, _: machine._push(()),
     "POP": lambda machine, _: machine._stack.pop(),
-    "MARK": _Machine._mark,
-    "TUPLE": _Machine._tuple,
+    "MARK": Machine._mark,
+    "TUPLE": Machine._tuple,
     "TUPLE1": lambda machine, _: machine._tuple_of(1),
     "TUPLE2": lambda machine, _: machine._tuple_of(2),
     "TUPLE3": lambda machine, _: machine._tuple_of(3),
-    "LIST": _Machine._list,
-    "DICT": _Machine._dict,
-    "APPEND": _Machine._append,
-    "APPENDS": _Machine._appends,
-    "SETITEM": _Machine._set_item,
-    "SETITEMS": _Machine._set_items,
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _Machine._put),
-    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine._get),
-    "GLOBAL": _Machine._global,
-    "STACK_GLOBAL": _Machine._stack_global,
-    "REDUCE": _Machine._reduce,
-    "BUILD": _Machine._build,
-    "BINPERSID": _Machine._persistent,
+    "LIST": Machine._list,
+    "DICT": Machine._dict,
+    "APPEND": Machine._append,
+    "APPENDS": Machine._appends,
+    "SETITEM": Machine._set_item,
+    "SETITEMS": Machine._set_items,
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), Machine._put),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), Machine._get),
+    "GLOBAL": Machine._global,
+    "STACK_GLOBAL": Machine._stack_global,
+    "REDUCE": Machine._reduce,
+    "BUILD": lambda machine, state: machine._build(state),  # a subclass may have its own
+    "BINPERSID": Machine._persistent,
 }
+Machine.calls, Machine.literals = _CALLS, _LITERALS

@@ -289,8 +289,7 @@ class Index:
 
     @cached_property
     def _host_digest(self) -> str:
-        assert self.host is not None
-        return host_digest(self.host)
+        return host_digest(self._need_host("vectors are made"))
 
     def _need_host(self, what: str) -> Host:
         if self.host is None:
@@ -406,8 +405,7 @@ class Index:
 
     def _schema(self, width: int) -> pa.Schema:
         pa = _pyarrow()
-        assert self.host is not None
-        notes = _Notes(self.space, self.host.name, self._host_digest)
+        notes = _Notes(self.space, self._need_host("rows are made").name, self._host_digest)
         words = [(name, pa.string()) for name in ("file", "modality", "content", "lens")]
         columns = [*words, ("vector", pa.list_(pa.float32(), width))]
         return pa.schema(columns, metadata={_KEY: json.dumps(asdict(notes)).encode()})

@@ -1,0 +1,52 @@
+"""Published benchmarks, one file each, and the loop that all of them share. Importing this needs no torch."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .names import BENCHMARKS, find_benchmark
+
+if TYPE_CHECKING:
+    from .benchmark import Benchmark as Benchmark
+    from .benchmark import Folders as Folders
+    from .benchmark import Published as Published
+    from .benchmark import Row as Row
+    from .features import FeatureCache as FeatureCache
+    from .loop import Work as Work
+    from .loop import evaluate as evaluate
+    from .loop import lay_out as lay_out
+    from .loop import score as score
+    from .report import Result as Result
+
+_HOME = {
+    "Benchmark": ".benchmark",
+    "FeatureCache": ".features",
+    "Folders": ".benchmark",
+    "Published": ".benchmark",
+    "Result": ".report",
+    "Row": ".benchmark",
+    "Work": ".loop",
+    "evaluate": ".loop",
+    "lay_out": ".loop",
+    "score": ".loop",
+}
+
+__all__ = [
+    "BENCHMARKS",
+    "Benchmark",
+    "FeatureCache",
+    "Folders",
+    "Published",
+    "Result",
+    "Row",
+    "Work",
+    "evaluate",
+    "find_benchmark",
+    "lay_out",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name], __name__), name)
