@@ -103,7 +103,8 @@ def _in_index(
             answer = {"query": query, "rank": place, "file": row["file"], "modality": row["modality"]}
             print_json({**answer, "score": round(row["score"], 6), "host": session.name})
         else:
-            typer.echo(f"{row['score']:.3f}  {row['file']}")
+            here = os.path.relpath(row["file"]) if Path(row["file"]).is_relative_to(Path.cwd()) else row["file"]
+            typer.echo(f"{row['score']:.3f}  {here}")
 
 
 def _print(
