@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -21,6 +21,9 @@ from .names import find_benchmark
 from .report import Confusion, Result
 
 __all__ = ["Work", "evaluate", "lay_out", "score", "spread"]
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def _scored(task: Task, texts: Tensor, rows: Sequence[Row], found: Features) -> 
     return _Scored(task.metric(vectors, texts, right), task.metric.chance(len(task.names), right), mixed_up)
 
 
-def spread(rows: Sequence[Row], limit: int | None) -> list[Row]:
+def spread(rows: Sequence[T], limit: int | None) -> list[T]:
     """So many rows at even distances, since lists are often in order of class."""
     if limit is None or limit >= len(rows):
         return list(rows)
