@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .hosts.messages import Reply as Reply
     from .hosts.messages import Request as Request
     from .hosts.messages import Text as Text
+    from .index.table import Index as Index
     from .inputs import ModalityInput as ModalityInput
     from .inputs import read as read
     from .lens.config import LensConfig as LensConfig
@@ -30,6 +31,7 @@ _HOME = {
     "Text": ".hosts.messages",
     "Lens": ".lens.lens",
     "LensConfig": ".lens.config",
+    "Index": ".index.table",
 }
 __all__ = [*_HOME, "LensPluginsError", "__version__"]
 

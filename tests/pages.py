@@ -33,8 +33,8 @@ SHOWN = "# → "  # in a marked python block: the line it prints there
 BLOCK = re.compile(r"(<!-- run -->\n+)?^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TREE = re.compile(r"(<!-- tree -->\n+```text\n)(.*?)(```\n)", re.DOTALL)
 ROOMS = (
-    "files", "inputs", "lens", "splice", "hosts", "train", "evaluate", "index", "batch", "serve", "compat", "pocket",
-    "testing", "bench", "cli",
+    "files", "inputs", "lens", "splice", "hosts", "train", "scene", "evaluate", "index", "batch", "serve", "compat",
+    "pocket", "testing", "bench", "cli",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""lens-plugins bench lens | host | memory | pocket | seed | pocket-seed | captions | evaluate"""
+"""lens-plugins bench lens | host | memory | pocket | seed | pocket-seed | captions | evaluate | scene"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["app", "captions", "evaluate", "host", "lens", "memory", "pocket", "pocket_seed", "seed"]
+__all__ = ["app", "captions", "evaluate", "host", "lens", "memory", "pocket", "pocket_seed", "scene", "seed"]
 
 app = typer.Typer(name="bench", no_args_is_help=True, help="Measure again what the documentation claims.")
 
@@ -176,3 +176,24 @@ def evaluate(
     from ..bench.evaluate import run
 
     typer.echo(run(host, lens, clouds=clouds, points=points, batch_size=batch_size, threads=threads))
+
+
+@app.command()
+def scene(
+    folder: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With rooms, or a new one to keep them in.")
+    ] = None,
+    rooms: Annotated[int, typer.Option(min=1, help="Furnished rooms; as many again are of crops.")] = 20,
+    objects: Annotated[int, typer.Option(min=2, help="Things in each.")] = 12,
+    seed: Annotated[int, typer.Option(help="Of the rooms.")] = 0,
+    host: Annotated[str, typer.Option(metavar="ID", help="Which host looks for things.")] = "pocket-instructblip",
+) -> None:
+    """Count how often things are found in rooms of held-out objects, by the query's modality.
+
+    \b
+    Example:
+      lens-plugins bench scene --rooms 20 --seed 1
+    """
+    from ..bench.rooms import run
+
+    typer.echo(run(folder, rooms, objects, seed, host))

@@ -12,6 +12,7 @@ import typer
 from ..errors import InputError
 from ..evaluate.names import BENCHMARKS
 from .eval_captions import captions
+from .eval_scene import scene
 from .options import InputOptions, TextHostOptions, spelled_out
 from .output import counting, write_text
 from .session import Session
@@ -110,3 +111,4 @@ def _draw(result: Result, file: Path) -> None:
 for _name in BENCHMARKS:
     app.command(_name)(command_for(_name))
 app.command("captions")(captions)
+app.command("scene")(scene)

@@ -19,9 +19,11 @@ from .doctor import doctor
 from .eval import app as eval_app
 from .host import app as host_app
 from .imagine import imagine
+from .index import app as index_app
 from .lens import app as lens_app
 from .noise import debugging, quieten
 from .output import complain, one_line
+from .scene import scene
 from .search import search
 from .story import story
 from .train import train
@@ -35,11 +37,11 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # they would print tensors
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (caption, ask, story, chat, search, classify, doctor):
+for command in (caption, ask, story, chat, search, classify, scene, doctor):
     app.command()(command)
 app.command(short_help="Make pictures of files.")(imagine)
 app.command(short_help="Align a lens to the frozen ViT of a host.")(train)
-for group in (lens_app, host_app, eval_app, bench_app):
+for group in (lens_app, host_app, index_app, eval_app, bench_app):
     app.add_typer(group)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..catalog import find_modality, modalities, modality_of_suffix
-from ..errors import InputError
+from ..catalog import modalities
+from ..errors import ConfigError, InputError
+from .folder import names_in
 from .options import BatchSize, InputOptions, Json, TextHostOptions, spelled_out
 from .output import print_json, progress
 from .session import Session
@@ -22,15 +22,24 @@ if TYPE_CHECKING:
     from ..hosts.messages import Text
     from ..inputs import ModalityInput
 
-__all__ = ["search"]
+__all__ = ["query_text", "search"]
 
 
 @spelled_out
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="A file of any modality, or a text in quotes.")],
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Whose files are ranked.")],
     host: TextHostOptions,
     reading: InputOptions,
+    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Whose files are ranked.")] = None,
+    db: Annotated[
+        str | None, typer.Option(metavar="INDEX", help="Rank the files of an index instead; see `index build`.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="MODALITY", help="With --db: files of this modality; repeatable.")
+    ] = None,
+    path: Annotated[
+        str | None, typer.Option(metavar="PATTERN", help='With --db: files of a folder, or of a pattern as "sounds/*".')
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many files to show.")] = 10,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders inside it too.")] = False,
     space: Annotated[
@@ -40,7 +49,7 @@ def search(
     batch_size: BatchSize = 16,
     json: Json = False,
 ) -> None:
-    """Rank the files of a folder by their likeness to a file or a text.
+    """Rank the files of a folder or an index by their likeness to a file or a text.
 
     Files of every modality that the host reads or has a lens for take part. Those that cannot be read are reported on
     stderr and left out, and the exit code is 2. The score is the cosine. QUERY is a text where no such file exists, or
@@ -50,10 +59,18 @@ def search(
     Example:
       lens-plugins search "a wooden chair" things
       lens-plugins search dog.wav things --recursive --top 5
+      lens-plugins search dog.wav --db things.lance --only image
     """
+    if (folder is None) == (db is None):
+        raise ConfigError("search takes a FOLDER or --db INDEX, one of them.")
+    if db is None and (only or path):
+        raise ConfigError("--only and --path choose among the files of an index; give --db INDEX.")
     session = Session(host, reading)
-    text = _text(query)
-    names = _names(session, folder, recursive, None if text else query)
+    text = query_text(query)
+    if db is not None:
+        return _in_index(session, query, db, top, space, only, path, json)
+    assert folder is not None
+    names = names_in(session, folder, recursive, None if text else query)
     asked = text or session.read(query)
     wanted = session.host.embed(asked, space)[0]  # a text without a text tower is refused before files are read
     inputs, vectors = _index(session, names, space, batch_size)
@@ -63,6 +80,31 @@ def search(
         typer.echo(f"skipped {len(names) - len(inputs)} of {len(names)} files", err=True)
     _print(query, wanted, inputs, vectors, top, session.name if json else None)
     raise typer.Exit(InputError.exit_code if len(inputs) < len(names) else 0)
+
+
+def _in_index(
+    session: Session,
+    query: str,
+    db: str,
+    top: int,
+    space: str | None,
+    only: Sequence[str] | None,
+    path: str | None,
+    json: bool,
+) -> None:
+    from .index import open_index
+
+    text = query_text(query)
+    if text is None:
+        session.read(query)  # its lens is loaded, and a broken file is told before the index is opened
+    index = open_index(db, session.host, space)
+    found = index.search(text or query, top, modality=only or None, path=path)
+    for place, row in enumerate(found.to_pylist(), start=1):
+        if json:
+            answer = {"query": query, "rank": place, "file": row["file"], "modality": row["modality"]}
+            print_json({**answer, "score": round(row["score"], 6), "host": session.name})
+        else:
+            typer.echo(f"{row['score']:.3f}  {row['file']}")
 
 
 def _print(
@@ -98,7 +140,7 @@ def _index(
     return inputs, torch.cat(vectors) if vectors else None
 
 
-def _text(query: str) -> Text | None:
+def query_text(query: str) -> Text | None:
     """The text that a query is; None where it means a file."""
     from ..hosts.messages import Text
 
@@ -111,57 +153,3 @@ def _means_a_file(query: str) -> bool:
     known = {ending for row in modalities().values() for ending in (*row.suffixes, *row.also)}
     named = bool(colon) and prefix in modalities()
     return named or os.path.isfile(os.path.expanduser(query)) or Path(query).suffix.lower() in known
-
-
-def _names(session: Session, folder: str, recursive: bool, query: str | None) -> list[str]:
-    """Files of the folder that the host or a lens may read, without the query's own.
-
-    Raises:
-        InputError: there is no such folder, or there are no such files in it.
-    """
-    from ..inputs import parse_source
-
-    named, path = parse_source(folder)
-    reads, left_out, names = session.modalities, Counter[str](), []
-    for file in _files(path, recursive):
-        modality = _modality(file, named)
-        if modality in reads and not (query and _is(query, named, file)):
-            names.append(f"{named}:{file}" if named else str(file))
-        elif modality is not None and modality not in reads:
-            left_out[modality] += 1
-    for modality, count in left_out.items():
-        typer.echo(f"left out {count} {modality} files: no lens; give one with --lens {modality}=PATH", err=True)
-    if not names:
-        raise InputError(f"{folder} holds 0 files to rank by their endings; {session.name} reads {', '.join(reads)}.")
-    return names
-
-
-def _modality(file: Path, named: str | None) -> str | None:
-    """What a file is by its ending; `named` where that can be."""
-    if named is None:
-        return modality_of_suffix(file.suffix)
-    row = find_modality(named)
-    return named if file.suffix.lower() in (*row.suffixes, *row.also) else None
-
-
-def _is(query: str, named: str | None, file: Path) -> bool:
-    """Whether the query is this file, read as the same modality."""
-    from ..inputs import parse_source
-
-    asked, path = parse_source(query)
-    return asked == named and path.resolve() == file.resolve()
-
-
-def _files(folder: Path, recursive: bool) -> list[Path]:
-    if not folder.is_dir():
-        what = "is a file; give its folder" if folder.exists() else "is not there; give a folder"
-        raise InputError(f"{folder} {what}.")
-    try:
-        found = folder.rglob("*") if recursive else folder.iterdir()
-        return sorted(
-            file
-            for file in found
-            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        )
-    except OSError as error:
-        raise InputError(f"{folder} cannot be listed: {error.strerror or error}.") from error

@@ -76,14 +76,17 @@ class Session:
         own = {name for name, row in modalities().items() if row.embedding is None}
         return sorted(own | self._sources.keys() | self._coming.keys())
 
-    def plug(self, modality: str) -> None:
-        """Load the lens of a modality before anything is read; pictures, and what the host brings itself, need none.
+    def plug(self, modality: str) -> bool:
+        """Load the lens of a modality before anything is read; returns whether one was given or ships.
+
+        Pictures, and what the host brings itself, need none.
 
         Raises:
             CheckpointError: it does not load.
         """
         if modality in self._sources:
             self._lens(modality)
+        return modality in self._sources
 
     def check_host(self) -> None:
         """Refuse a host that is nowhere, before anything else is read or loaded.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -125,15 +126,16 @@ def score(
         raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
     chosen, rows = work.benchmark, work.rows
     store = None if cache is None else FeatureCache(cache)
-    # Texts come first: a host without a text tower is refused before thousands of files are read.
-    texts = [embed_texts(host, task.names, task.templates, cache=store, note=note) for task in work.tasks]
 
     def reading(own: InputSettings, facts: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**chosen.reading(own, facts), **(settings or {})}
 
-    found = embed_rows(
-        host, rows, chosen.modality, reading, space="text", batch_size=batch_size, cache=store, note=note
-    )
+    with nullcontext() if store is None else closing(store):
+        # Texts come first: a host without a text tower is refused before thousands of files are read.
+        texts = [embed_texts(host, task.names, task.templates, cache=store, note=note) for task in work.tasks]
+        found = embed_rows(
+            host, rows, chosen.modality, reading, space="text", batch_size=batch_size, cache=store, note=note
+        )
     if not found.kept:
         raise InputError(f"0 of {len(rows)} inputs of {chosen.title} can be used; the first: {found.misses[0].reason}")
     scored = [_scored(task, vectors, rows, found) for task, vectors in zip(work.tasks, texts)]

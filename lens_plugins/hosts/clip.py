@@ -8,7 +8,7 @@ E width of the space (768 in ViT-L/14), T texts, L tokens.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ..inputs.image import ImageSettings
     from .text_tower import HostTextTower, TextSpace
 
-__all__ = ["ClipHost", "ClipTexts"]
+__all__ = ["ClipHost", "ClipTexts", "token_ids"]
 
 _READ_TOGETHER = 64  # inputs of one batch
 _PASS = 32  # clips or texts in one pass through a tower
@@ -78,14 +78,7 @@ class ClipTexts:
             CheckpointError: there is no tokenizer, or it is not this text tower's.
             InputError: something is no text.
         """
-        if wrong := next((text for text in texts if not isinstance(text, str)), None):
-            raise InputError(f"{wrong!r} is a {type(wrong).__name__}; a text is a str.")
-        rows = self._rows(self._words(), texts)
-        length = self.context if pad else max(map(len, rows), default=0)
-        ids = torch.zeros(len(rows), length, dtype=torch.int64)
-        for number, row in enumerate(rows):
-            ids[number, : len(row)] = torch.tensor(row)
-        return ids
+        return token_ids(self._words(), texts, self.context, pad=pad)
 
     @torch.no_grad()
     def features(self, ids: Tensor) -> Tensor:  # (T, L) -> (T, E)
@@ -124,22 +117,34 @@ class ClipTexts:
                 self._tokenizer = tokenizer
             return self._tokenizer
 
-    def _rows(self, tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-        # CLIP's own tokenizer resolves &amp; and the like, twice; transformers' does not
-        clean = [html.unescape(html.unescape(text)) for text in texts]
-        with TOKENIZING:
-            return list(tokenizer(clean, truncation=True, max_length=self.context)["input_ids"]) if clean else []
-
     def _check(self, tokenizer: Any) -> None:
         """Refuse the tokenizer of another model: its words would mean nothing, and its ends would not be found."""
         config = self._model.config.text_config
-        row = self._rows(tokenizer, ["a"])[0]
+        row = token_ids(tokenizer, ["a"], self.context)[0].tolist()
         end = max(row) if config.eos_token_id == 2 else config.eos_token_id  # 2: the largest id, to transformers
         if len(tokenizer) > config.vocab_size or row[-1] != end or end in row[:-1]:
             raise CheckpointError(
                 f"The tokenizer of {self._name} has {len(tokenizer)} words and ends texts with the id {row[-1]}; its "
                 f"text tower has {config.vocab_size} words and looks for the id {end}."
             )
+
+
+def token_ids(tokenizer: Any, texts: Sequence[str], context: int, *, pad: bool = False) -> Tensor:
+    """Token ids (T, L), int64, zeros after the end of a text; L is that of the longest, or with `pad` the context.
+
+    Raises:
+        InputError: something is no text.
+    """
+    if wrong := [text for text in texts if not isinstance(text, str)]:
+        raise InputError(f"{wrong[0]!r} is of the type {type(wrong[0]).__name__}; a text is a str.")
+    # CLIP's own tokenizer resolves &amp; and the like, twice; transformers' does not
+    clean = [html.unescape(html.unescape(text)) for text in texts]
+    with TOKENIZING:
+        rows = tokenizer(clean, truncation=True, max_length=context)["input_ids"] if clean else []
+    ids = torch.zeros(len(rows), context if pad else max(map(len, rows), default=0), dtype=torch.int64)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row)
+    return ids
 
 
 class ClipHost(Host):
@@ -180,8 +185,13 @@ class ClipHost(Host):
         self.text_tower = self.texts
 
     @classmethod
-    def load(cls, source: str | Path, options: LoadOptions) -> Self:
+    def load(cls, source: str | Path, options: LoadOptions, modalities: Collection[str] | None = None) -> Self:
         """Load from a folder or a hub id, with the lenses that lie there.
+
+        Args:
+            source: as `find_source` gives it.
+            options: dtype and device.
+            modalities: of the lenses to load, since each brings a tower of its own; None: all.
 
         Raises:
             CheckpointError: a file is missing, damaged, or does not go with the others.
@@ -195,33 +205,15 @@ class ClipHost(Host):
         model = load_clip(source, options)
         settings = image_settings(source, _clip(model).config.vision_config.image_size)
         host = cls(model, name=name_of(source), words=partial(load_words, source), image_settings=settings)
-        host.plug_files(lens_files(source), notes.lens_settings, options.dtype)
+        files = lens_files(source)
+        wanted = files.keys() if modalities is None else files.keys() & set(modalities)
+        unread = sorted(notes.lens_settings.keys() - files.keys())
+        if unread:
+            raise ConfigError(f"lens_settings of {source} names {unread[0]!r}; lenses here: {', '.join(files)}.")
+        for modality in (name for name in files if name in wanted):
+            own = notes.lens_settings.get(modality, {})
+            host.plug(load_lens(files[modality], modality, dtype=options.dtype, device=host.vit.device, **own))
         return host
-
-    def plug_files(
-        self,
-        files: Mapping[str, Path],
-        settings: Mapping[str, Mapping[str, Any]] | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        """Plug released lenses.
-
-        Args:
-            files: by modality.
-            settings: what the weights cannot tell, by modality, as `load_lens` takes it.
-            dtype: of the weights in memory.
-
-        Raises:
-            ConfigError: settings of a modality without a file.
-            CheckpointError: a file is no lens.
-            DoesNotFit: a lens ends in another space.
-        """
-        settings = settings or {}
-        if unread := sorted(settings.keys() - files.keys()):
-            raise ConfigError(f"lens_settings of {self.name} names {unread[0]!r}; lenses here: {', '.join(files)}.")
-        for modality, path in files.items():
-            own = settings.get(modality, {})
-            self.plug(load_lens(path, modality, dtype=dtype, device=self.vit.device, **own))
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any = None) -> Self:

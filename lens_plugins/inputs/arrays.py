@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TypeAlias
@@ -17,7 +18,7 @@ from ..files.opening import check_file, open_regular, parsing
 from ..files.tensors import read_pt_value
 from ..files.zips import is_zip, open_zip
 
-__all__ = ["ARRAY_SUFFIXES", "MAX_VALUES", "Array", "as_array", "load_array"]
+__all__ = ["ARRAY_SUFFIXES", "MAX_VALUES", "Array", "array_names", "as_array", "load_array"]
 
 Array: TypeAlias = "np.ndarray | Tensor"
 
@@ -42,6 +43,20 @@ def load_array(path: Path, keys: Sequence[str] = ()) -> Array:
     load: dict[str, Callable[[Path, Sequence[str]], Array]] = {".npy": _load_npy, ".npz": _load_npz, ".pt": _load_pt}
     with parsing(str(path), f"{suffix} file of numbers"):
         return load[suffix](path, keys)
+
+
+def array_names(path: Path) -> list[str]:
+    """The names of the arrays in an .npz file.
+
+    Raises:
+        InputError: not a regular file, or not a whole .npz file.
+    """
+    with (
+        parsing(str(path), ".npz file of numbers"),
+        open_regular(path, _MAX_BYTES) as outer,
+        open_zip(outer, str(path), _MAX_BYTES) as archive,
+    ):
+        return _members(archive)
 
 
 def as_array(data: Array, name: str) -> np.ndarray:
@@ -85,12 +100,15 @@ def _load_npy(path: Path, keys: Sequence[str]) -> np.ndarray:
 
 def _load_npz(path: Path, keys: Sequence[str]) -> np.ndarray:
     with open_regular(path, _MAX_BYTES) as outer, open_zip(outer, str(path), _MAX_BYTES) as archive:
-        names = [info.filename.removesuffix(".npy") for info in archive.infolist() if info.filename.endswith(".npy")]
-        member = _pick(path, names, keys) + ".npy"
+        member = _pick(path, _members(archive), keys) + ".npy"
         with archive.open(member) as file:
             _check_header(file, archive.getinfo(member).file_size, f"{member} in {path}")
         with archive.open(member) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _members(archive: zipfile.ZipFile) -> list[str]:
+    return [info.filename.removesuffix(".npy") for info in archive.infolist() if info.filename.endswith(".npy")]
 
 
 def _check_header(file: IO[bytes], size: int, name: str) -> None:

@@ -84,9 +84,9 @@ def read_edf(path: Path, choose: Choose, seconds: float) -> Signals:
 
 def _read_header(file: BinaryIO, path: Path) -> _Header:
     fixed = file.read(256)
-    count = int(fixed[252:256])
+    count = _whole(fixed[252:256])
     fields = {name: _strings(file.read(width * count), width) for name, width in _WIDTHS.items()}
-    kind, seconds, samples = fixed[192:236], _number(fixed[244:252]), [int(text) for text in fields["samples"]]
+    kind, seconds, samples = fixed[192:236], _number(fixed[244:252]), [_whole(text) for text in fields["samples"]]
     start, width = 256 * (count + 1), 3 if fixed[:1] == b"\xff" else 2  # b"\xffBIOSEMI", whatever the name says
     record = sum(samples) * width
     if min(samples, default=-1) < 0 or record == 0 or not seconds > 0:
@@ -94,20 +94,23 @@ def _read_header(file: BinaryIO, path: Path) -> _Header:
             f"{path} has {count} channels in records of {record} bytes and {seconds:g} s; all must be above 0."
         )
     held = max(os.fstat(file.fileno()).st_size - start, 0) // record
-    declared = int(fixed[236:244])
+    declared = _whole(fixed[236:244])
     if declared > held or held == 0:
         raise InputError(f"{path} declares {declared} records of {seconds:g} s but holds {held}; it is truncated.")
     low, high, least, most = ([_number(text or "0") for text in fields[name]] for name in _RANGES)
     # a channel without a range, such as an annotation's, keeps its digital values, as other readers have it
     gains = [(b - a) / (d - c) if b != a and d != c else 1.0 for a, b, c, d in zip(low, high, least, most)]
     offsets = [a - gain * c for a, gain, c in zip(low, gains, least)]
-    records = declared if declared > 0 else held  # -1 while it is being recorded
     labels, units = fields["label"], fields["unit"]
-    return _Header(labels, units, gains, offsets, samples, records, seconds, start, width, kind[3:5] == b"+D")
+    return _Header(labels, units, gains, offsets, samples, held, seconds, start, width, kind[3:5] == b"+D")
 
 
 def _strings(content: bytes, width: int) -> list[str]:
     return [content[at : at + width].decode("latin-1").strip(" \0\t\r\n") for at in range(0, len(content), width)]
+
+
+def _whole(text: str | bytes) -> int:
+    return int((text.decode("latin-1") if isinstance(text, bytes) else text).strip(" \0"))
 
 
 def _number(text: str | bytes) -> float:

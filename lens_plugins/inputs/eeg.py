@@ -147,7 +147,7 @@ def _read_by_mne(path: Path, settings: EegSettings) -> Signals:
         kind=f"{path.suffix} recording",
     )
     rows: np.ndarray = found["data"]
-    return Signals(rows, [found["rate"]] * len(rows), [found["scale"]] * len(rows))
+    return Signals(rows, [found["rate"]] * len(rows), [found["scale"]] * len(rows), found.get("until", ""))
 
 
 def _to_microvolts(signals: Signals) -> None:

@@ -19,14 +19,14 @@ Choose = Callable[[Sequence[str]], list[int]]  # labels -> the numbers of the ch
 _AUXILIARY = re.compile(
     r"""
     eog | ecg | ekg | emg | erg | (?<![a-z])(?:
-    loc | roc | veo | heo                                                       # eyes
-    | exg | aux | ana | analog | bip | misc | dc | meg | mag                    # whatever was plugged in
+    loc | roc | [hv]eo[lrud]?                                                       # eyes
+    | exg(?!\ channel) | aux | ana | analog | bip | misc | dc | meg | mag                    # whatever was plugged in
     | gsr | eda | scr | scl | temp | temperature                                # skin
     | resp | respiration | breath | flow | airflow | nasal | oral | cannula | therm | thermistor | tho | thor | thorax
     | abd | abdo | abdomen | chest | belt | effort | snore? | co | etco | cpap  # breath
     | spo | sao | osat | puls | pulse | pleth? | ppg | bvp | hr | ibi | bpm | bp | nibp | art  # heart
     | chin | legs? | lleg | rleg | lat | rat | tib | tibial | body | pos | position | mvmt | nystagm
-    | acc | accel | gyr | gyro                                                  # movement
+    | acc[xyz]? | accel | gyr[oxyz]? | gyro[xyz]                                                  # movement
     | status | sti | stim | trig | trigger | events? | mark | markers? | annotations | photic | light | sound | audio
     | mic | dig | digital | batt | battery | counter | sample | time | bursts? | suppr  # what the recorder adds
     | ref | vref | gnd | ground
@@ -63,7 +63,9 @@ def check_rate(rate: float, name: str) -> None:
 def microvolts(unit: str) -> float | None:
     """How many microvolts a unit is; None where it is no unit of voltage."""
     word = unit.strip().lower()
-    ending = next((ending for ending in ("volts", "volt", "v") if word.endswith(ending)), None)
+    if word.endswith("v") and word[:-1] and all(ord(letter) > 127 for letter in word[:-1].strip()):
+        return 1.0  # mu in a code page that nobody named
+    ending = next((ending for ending in ("volts", "volt", "vol", "v") if word.endswith(ending)), None)
     return None if ending is None else _PREFIXES.get(word.removesuffix(ending).rstrip())
 
 
@@ -75,7 +77,7 @@ def electrode(label: str) -> str:
 
 def is_auxiliary(label: str) -> bool:
     """Whether a label names anything but an electrode on the scalp."""
-    return _AUXILIARY.search(electrode(label)) is not None
+    return not electrode(label).strip("-") or _AUXILIARY.search(electrode(label)) is not None  # CHB-MIT's "-"
 
 
 def choose_channels(labels: Sequence[str], count: int, names: Sequence[str], path: object) -> list[int]:

@@ -61,7 +61,25 @@ def read_exr(path: Path) -> np.ndarray:  # (H, W)
             f"{path} has the channels {', '.join(listed[:16]) or 'none'}{more}; a depth channel is called Z or Depth, "
             "or is in a layer or part called depth."
         )
-    return channels[found]
+    return _framed(channels[found], headers[found[0]], path)
+
+
+def _framed(pixels: np.ndarray, header: Mapping[str, Any], path: Path) -> np.ndarray:  # -> (H, W) of the whole frame
+    """What was rendered, where it stands in its frame; 0, nothing measured, where a crop left it out."""
+    (left, top), _ = np.asarray(header["dataWindow"], np.int64)
+    (first, above), (last, below) = np.asarray(header.get("displayWindow", header["dataWindow"]), np.int64)
+    height, width = below - above + 1, last - first + 1
+    if (left, top, *pixels.shape) == (first, above, height, width):
+        return pixels
+    if min(height, width) < 1 or height * width > MAX_VALUES:
+        raise InputError(f"{path} has a frame of {width} × {height} pixels; at most {MAX_VALUES} values are read.")
+    frame = np.zeros((height, width), pixels.dtype)
+    rows = slice(max(top - above, 0), max(top - above + pixels.shape[0], 0))
+    columns = slice(max(left - first, 0), max(left - first + pixels.shape[1], 0))
+    shown = pixels[max(above - top, 0) :, max(first - left, 0) :]
+    room = frame[rows, columns]
+    room[...] = shown[: room.shape[0], : room.shape[1]]
+    return frame
 
 
 def depth_channel(parts: Sequence[str], channels: Sequence[Channel]) -> Channel | None:

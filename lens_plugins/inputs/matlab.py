@@ -34,6 +34,10 @@ def check_matlab(content: bytes, name: str, max_bytes: int) -> None:
     Raises:
         InputError: says what the file declares and what it holds.
     """
+    if b"MATLAB 7.3" in content[:_HEADER] or content[512:516] == b"\x89HDF":
+        raise InputError(
+            f"{name} is a MATLAB 7.3 file, which is not read; save it as version 7 (EEGLAB: Memory options)."
+        )
     order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
     if order is None or 0 in content[:4]:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from .stl import read_stl
 
 __all__ = ["MESH_SUFFIXES", "read_mesh", "sample_surface"]
 
+_MOST_LOOSE = 0.5  # of the points; some programs leave a few unused vertices
 _POLYGONS = {".ply": read_ply, ".obj": read_obj, ".off": read_off}
 MESH_SUFFIXES = (*_POLYGONS, ".glb", ".gltf", ".stl")
 
@@ -36,19 +38,30 @@ def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
     content = read_bytes(path)
     suffix = path.suffix.lower()
     with parsing(str(path), f"{suffix} file"):
-        triangles, points = _read(content, suffix, path)
+        triangles, points, loose = _read(content, suffix, path)
     if not len(triangles) and not len(points):
         raise InputError(f"{path} holds no triangles and no points; it is empty or truncated.")
+    if len(triangles) and loose > _MOST_LOOSE * len(points):
+        warnings.warn(
+            f"{path} has {len(triangles)} triangles, and {loose} points that belong to none of them; only the "
+            "triangles are read.",
+            stacklevel=2,
+        )
     return triangles, points if not len(triangles) else points[:0]
 
 
-def _read(content: bytes, suffix: str, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read(content: bytes, suffix: str, path: Path) -> tuple[np.ndarray, np.ndarray, int]:
+    """Triangles, points, and how many of these belong to no triangle."""
     if suffix == ".stl":
-        return read_stl(content, path), np.zeros((0, 3))
+        return read_stl(content, path), np.zeros((0, 3)), 0
     if suffix not in _POLYGONS:
-        return read_gltf(content, path)
+        triangles, points = read_gltf(content, path)
+        return triangles, points, len(points)
     vertices, corners, counts = _POLYGONS[suffix](content, path)
-    return triangulate(vertices, corners, counts, path), vertices
+    triangles = triangulate(vertices, corners, counts, path)
+    used = np.zeros(len(vertices), bool)
+    used[corners.astype(np.int64)] = True
+    return triangles, vertices, len(vertices) - int(used.sum())
 
 
 def sample_surface(triangles: np.ndarray, n: int, seed: int, name: str) -> np.ndarray:

@@ -25,7 +25,8 @@ _EEG_SECONDS = 60  # of a recording: readers see no more of one
 _MOST_CHANNELS = 8
 _KINDS = (  # how a file of each kind begins
     (b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"BM", ".bmp"), (b"II*\0", ".tif"),
-    (b"MM\0*", ".tif"), (b"fLaC", ".flac"), (b"OggS", ".ogg"), (b"ID3", ".mp3"), (b"\xff\xfb", ".mp3"),
+    (b"MM\0*", ".tif"), (b"fLaC", ".flac"), (b"OggS", ".ogg"), (b"ID3", ".mp3"),
+    *((start, ".mp3") for start in (b"\xff\xfa", b"\xff\xfb", b"\xff\xf2", b"\xff\xf3", b"\xff\xe2", b"\xff\xe3")),
     (b"glTF", ".glb"), (b"ply\n", ".ply"), (b"ply\r", ".ply"), (b"# .PCD", ".pcd"), (b"OFF", ".off"),
     (b"\x93NUMPY", ".npy"), (b"v/1\x01", ".exr"), (b"\xffBIOSEMI", ".bdf"), (b"0       ", ".edf"),
 )  # fmt: skip

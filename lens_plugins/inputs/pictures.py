@@ -61,10 +61,18 @@ def _open_file(path: Path, name: str) -> Image.Image:
     try:
         image = Image.open(BytesIO(content), formats=_FORMATS)
     except UnidentifiedImageError as error:
+        if content[:4] in (b"II*\0", b"MM\0*"):
+            raise InputError(
+                f"{name} is a TIFF whose kind of pixels is not read, such as floats of 16 or 64 bits; save it with 8 "
+                "or 16 bits, or floats of 32."
+            ) from error
         raise InputError(f"{name} is not a picture; give one of {', '.join(_FORMATS)}.") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{name} is too large a picture ({error}); at most {MAX_PIXELS} pixels are read.") from error
-    size, most = image.width * image.height, _MAX_PHOTO if image.format == "JPEG" else MAX_PIXELS
+    if image.format == "PNG" and content[24:26] == b"\x10\x04":
+        raise InputError(f"{name} is 16-bit grey with transparency; save it without transparency, or with 8 bits.")
+    photo = image.format in ("JPEG", "MPO")  # several pictures of one shot; the first is read
+    size, most = image.width * image.height, _MAX_PHOTO if photo else MAX_PIXELS
     if max(_ROOM_PIXELS, _PIXELS_A_BYTE * len(content)) < size <= _MAX_PHOTO:
         raise InputError(
             f"{name} declares {image.width} × {image.height} pixels in {len(content)} bytes; a picture has fewer than "

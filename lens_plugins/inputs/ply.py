@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import InputError
 from .rows import RowReader, Rows, ragged, truncated
 
-__all__ = ["read_ply"]
+__all__ = ["PlyContent", "read_ply", "read_ply_fields"]
 
 _TYPES = {
     "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4",
@@ -47,6 +47,17 @@ class _Element:
         return next((i for name in names for i, p in enumerate(self.properties) if p.name == name), None)
 
 
+@dataclass(frozen=True, eq=False)
+class PlyContent:
+    """Vertices (V, 3) float64, corners (M,), corners of each face (F,), and single numbers by property name."""
+
+    vertices: np.ndarray
+    corners: np.ndarray
+    counts: np.ndarray
+    of_vertices: dict[str, np.ndarray]  # (V,) each, as stored
+    of_faces: dict[str, np.ndarray]  # (F,) each
+
+
 def read_ply(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices (V, 3) float64, corners (M,) int64 counted from 0, and how many corners each face has (F,).
 
@@ -55,9 +66,24 @@ def read_ply(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray, np.nda
     Raises:
         InputError: a header that is none, no x, y and z, faces without indices, or fewer elements than declared.
     """
+    found = read_ply_fields(content, path, ())
+    return found.vertices, found.corners, found.counts
+
+
+def read_ply_fields(content: bytes, path: Path, names: Collection[str]) -> PlyContent:
+    """`read_ply` with further properties: those of vertices and faces that are single numbers and have these names.
+
+    Args:
+        content: the file.
+        path: its name, for messages.
+        names: in small letters, as property names are compared; those that the file lacks are passed over.
+
+    Raises:
+        InputError: as `read_ply`.
+    """
     content = content.removeprefix(b"\xef\xbb\xbf")
     elements, order, start, lines = _read_header(content, path)
-    wanted = {element.name: _wanted(element, path) for element in elements}
+    wanted = {element.name: _wanted(element, path, names) for element in elements}
     if "vertex" not in wanted:
         raise InputError(f"{path} has no element vertex; its elements are {', '.join(wanted) or 'none'}.")
     reader: _TextReader | _BinaryReader
@@ -66,15 +92,19 @@ def read_ply(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray, np.nda
     else:
         reader = _BinaryReader(content, start, order, path)
     vertices, corners, counts = np.zeros((0, 3)), [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    fields: dict[str, dict[str, np.ndarray]] = {"vertex": {}, "face": {}}
     for element in elements:
         found = reader.take(element, wanted[element.name])
+        own = 3 if element.name == "vertex" else 1
         if element.name == "vertex":
-            vertices = np.stack([values.astype(np.float64) for values, _ in found], 1)
+            vertices = np.stack([values.astype(np.float64) for values, _ in found[:3]], 1)
         elif found:
             faces = _strips(*found[0]) if element.name == "tristrips" else found[0]
-            corners.append(faces[0])
+            corners.append(_whole(faces[0], path))
             counts.append(faces[1])
-    return vertices, np.concatenate(corners), np.concatenate(counts)
+        for place, (values, _) in zip(wanted[element.name][own:], found[own:]):
+            fields[element.name][element.properties[place].name] = values
+    return PlyContent(vertices, np.concatenate(corners), np.concatenate(counts), fields["vertex"], fields["face"])
 
 
 def _read_header(content: bytes, path: Path) -> tuple[list[_Element], _Order, int, int]:
@@ -123,21 +153,23 @@ def _read_header_line(words: list[str], elements: list[_Element]) -> None:
         raise ValueError
 
 
-def _wanted(element: _Element, path: Path) -> list[int]:
-    """Which properties are read: x, y and z of vertices, the corners of faces and strips, none of the others."""
-    names = [p.name for p in element.properties]
+def _wanted(element: _Element, path: Path, names: Collection[str]) -> list[int]:
+    """Which properties are read: x, y, z of vertices or the corners of faces and strips, then those with `names`."""
+    all_names = [p.name for p in element.properties]
+    extra = [i for i, p in enumerate(element.properties) if p.name in names and p.length is None]
     if element.name == "vertex":
         places = [element.find((axis,)) for axis in "xyz"]
         if any(place is None or element.properties[place].length is not None for place in places):
-            raise InputError(f"{path} has vertices without x, y and z; their properties are {', '.join(names)}.")
-        return [place for place in places if place is not None]
+            raise InputError(f"{path} has vertices without x, y and z; their properties are {', '.join(all_names)}.")
+        return [place for place in places if place is not None] + extra
     if element.name not in ("face", "tristrips") or not element.count:
         return []
-    lists = [i for i, p in enumerate(element.properties) if p.length is not None and p.dtype.kind in "iu"]
-    named = [i for i in lists if names[i] in _CORNERS]
+    lists = [i for i, p in enumerate(element.properties) if p.length is not None]
+    named = [i for i in lists if all_names[i] in _CORNERS]
+    lists = [i for i in lists if element.properties[i].dtype.kind in "iu"]
     if not named and len(lists) != 1:
-        raise InputError(f"{path} has faces without vertex_indices; their properties are {', '.join(names)}.")
-    return (named or lists)[:1]
+        raise InputError(f"{path} has faces without vertex_indices; their properties are {', '.join(all_names)}.")
+    return (named or lists)[:1] + (extra if element.name == "face" else [])
 
 
 _Values: TypeAlias = tuple[np.ndarray, np.ndarray]  # values, one element after another; how many each has
@@ -286,6 +318,14 @@ class _BinaryReader:
 def _fields(place: int, p: _Property, length: int, order: _Order) -> list[tuple[str, np.dtype, tuple[int, ...]]]:
     values = (str(place), p.dtype.newbyteorder(order), (length,))
     return [values] if p.length is None else [(f"n{place}", p.length.newbyteorder(order), ()), values]
+
+
+def _whole(values: np.ndarray, path: Path) -> np.ndarray:
+    """Corners as whole numbers, also where a program stores them as floats."""
+    whole = values.astype(np.int64) if values.dtype.kind in "iu" or np.isfinite(values).all() else None
+    if whole is None or (whole != values).any():
+        raise InputError(f"{path} has a face whose corners are no whole numbers.")
+    return whole
 
 
 def _strips(values: np.ndarray, counts: np.ndarray) -> _Values:

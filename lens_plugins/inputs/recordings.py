@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import mne
 import numpy as np
@@ -38,7 +38,8 @@ def read_recording(file: str, channels: int, names: Sequence[str], seconds: floa
         seconds: how much is read at most.
 
     Returns:
-        ``data`` (C, time), ``rate`` in Hz, and ``scale``, the microvolts that 1 means, None where that is open.
+        ``data`` (C, time), ``rate`` in Hz, ``scale``, the microvolts that 1 means, None where that is open, and
+        ``until``, where the reading stopped, for messages.
 
     Raises:
         InputError: another number of channels, a sample rate that no recording has, no recording in the file, or a data
@@ -60,9 +61,23 @@ def read_recording(file: str, channels: int, names: Sequence[str], seconds: floa
         rate = float(recording.info["sfreq"])
         check_rate(rate, str(path))
         _check_parts(recording, path)
-        data = _first_seconds(recording, [numbers[n] for n in chosen], round(seconds * rate), path)
+        whole = round(seconds * rate)
+        cut = _first_cut(recording, rate)
+        data = _first_seconds(recording, [numbers[n] for n in chosen], whole if cut is None else min(cut, whole), path)
     # EEGLAB's files are in microvolts, which mne makes volts; those of .fif are volts, or z-scored all the same
-    return {"data": data, "rate": rate, "scale": 1e6 if eeglab else None}
+    until = f", up to its cut after {cut / rate:g} s," if cut is not None and cut < whole else ""
+    return {"data": data, "rate": rate, "scale": 1e6 if eeglab else None, "until": until}
+
+
+def _first_cut(recording: Any, rate: float) -> int | None:
+    """The first sample behind which something was cut out or joined on, as EEGLAB and mne mark it; None: nowhere."""
+    if isinstance(recording, mne.BaseEpochs):
+        return None
+    notes = recording.annotations
+    began = recording.first_time if notes.orig_time is not None else 0.0
+    marked = [onset - began for onset, word in zip(notes.onset, notes.description) if "boundary" in str(word).lower()]
+    cuts = [round(seconds * rate) for seconds in marked]
+    return min((cut for cut in cuts if 0 < cut < recording.n_times), default=None)
 
 
 def _open_set(path: Path) -> Any | None:  # mne's Raw, its data not yet read; None where there are several trials
@@ -109,20 +124,38 @@ def _first_trial(path: Path, channels: int, names: Sequence[str]) -> dict[str, A
     eeg = content.get("EEG") or SimpleNamespace(**content)  # both layouts are in use
     width, times, trials, rate = int(eeg.nbchan), int(eeg.pnts), int(eeg.trials), float(eeg.srate)
     places = np.atleast_1d(eeg.chanlocs)
+    if len(places) != width:  # places of electrodes may be left out
+        places = np.array([SimpleNamespace(labels=str(n + 1)) for n in range(width)])
     numbers = [n for n, place in enumerate(places) if str(getattr(place, "type", "")).upper() in ("EEG", "", "[]")]
     chosen = choose_channels([str(places[n].labels) for n in numbers], channels, names, path)
     check_rate(rate, str(path))
     if isinstance(eeg.data, str):
         part = path.parent / eeg.data
+        if not part.exists() and path.with_suffix(part.suffix).is_file():
+            part = path.with_suffix(part.suffix)  # both files were renamed
         _check_part(part, 4 * width * times * trials, path)
         with open_regular(part) as file:
-            data = np.frombuffer(file.read(4 * width * times), "<f4")
+            # a .fdt has all channels of one moment together, a .dat all moments of one channel
+            data = (
+                _first_of_each(file, width, times, trials)
+                if part.suffix.lower() == ".dat"
+                else np.frombuffer(file.read(4 * width * times), "<f4")
+            )
     else:
         data = np.asarray(eeg.data).reshape(-1, order="F")[: width * times]
     first = data.reshape(width, times, order="F").astype(
         np.float64
     )  # trials come last, so that the first stands in front
     return {"data": first[[numbers[n] for n in chosen]], "rate": rate, "scale": 1.0}
+
+
+def _first_of_each(file: BinaryIO, width: int, times: int, trials: int) -> np.ndarray:
+    """The first trial of every channel, in the order of a .fdt: (times · width,)."""
+    rows = []
+    for channel in range(width):
+        file.seek(4 * channel * times * trials)
+        rows.append(np.frombuffer(file.read(4 * times), "<f4"))
+    return np.stack(rows, 1).reshape(-1)
 
 
 def _check_parts(recording: Any, path: Path) -> None:

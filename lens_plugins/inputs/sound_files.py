@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +40,8 @@ _FLAC = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")  # its first block, STREAMINF
 _W64 = b"riff\x2e\x91\xcf\x11"
 _PCM = (1, 3, 6, 7, 0xFFFE)  # WAV's numbers for encodings with a fixed number of bytes a sample
 _MPEG = 0x55
+_OPUS = b"OpusHead"
+_TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBE")
 _BITS_BACKWARDS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -48,11 +51,15 @@ class _Stream(NamedTuple):
     content: bytes
     declared: int | None = None  # samples by its header
     taken: int | None = None  # read no more samples than this
+    in_one: bool = False  # its count is sure, and it is read in one piece: Opus then knows where its sound begins
 
 
 @cache
-def _decoder() -> type[Any]:  # made at first use: soundfile loads a library that other modalities do not need
+def _decoder(seeks: bool = False) -> type[Any]:  # made at first use: soundfile loads a library that others do not need
     import soundfile
+
+    if seeks:
+        return soundfile.SoundFile
 
     class Decoder(soundfile.SoundFile):
         """libsndfile from front to back: after each block soundfile would seek, and FLAC of unknown length cannot."""
@@ -105,9 +112,11 @@ def _decoded(stream: _Stream, name: str) -> tuple[np.ndarray, int]:
 
     done = 0
     try:
-        with _decoder()(BytesIO(stream.content)) as file:
+        with _decoder(stream.in_one)(BytesIO(stream.content)) as file:
             _check_kind(file, stream, name)
             rate, channels, blocks = file.samplerate, file.channels, []
+            if stream.in_one:
+                file.seek(0)  # counts from where the sound begins, wherever the file's own clock stands there
             expected = stream.taken or (file.frames if file.frames <= MAX_SECONDS * rate else _BLOCK)
             while stream.taken is None or done < stream.taken:
                 block = file.read(expected, dtype="float32", always_2d=True)
@@ -117,6 +126,9 @@ def _decoded(stream: _Stream, name: str) -> tuple[np.ndarray, int]:
                 done, expected = done + len(block), _BLOCK
                 _check_size(done, file, name, at_least="over ")
     except LibsndfileError as error:
+        if stream.declared and stream.taken is None:  # a tag or zeros may follow all that it declares
+            with suppress(InputError):
+                return _decoded(stream._replace(taken=stream.declared), name)
         reason, decoded = error.error_string.strip().rstrip("."), _decodable(stream.content)
         if decoded:
             raise InputError(
@@ -278,6 +290,9 @@ class _Page(NamedTuple):
     end: int
     first: bool  # of a logical stream
     granule: int  # samples up to its end
+    last: bool
+    serial: int  # of its logical stream
+    number: int  # in it
 
 
 def _ogg_streams(content: bytes, name: str) -> Iterator[_Stream]:
@@ -287,9 +302,39 @@ def _ogg_streams(content: bytes, name: str) -> Iterator[_Stream]:
             links.append([])  # a stream begins after another has gone on: files joined to one
         links[-1].append(page)
     for link in links:
+        _check_pages(link, content, name)
         sound = content[link[0].start : link[-1].end]
         last, before = link[-1].granule, max((page.granule for page in link[:-1]), default=0)
-        yield _Stream(sound if last > 0 and last >= before else _endless(sound, link[-1].start - link[0].start))
+        whole = last > 0 and last >= before
+        if whole and not any(page.last for page in link):
+            warnings.warn(f"{name} does not mark its end, so it may have been cut off.", stacklevel=2)
+        yield _Stream(
+            sound if whole else _endless(sound, link[-1].start - link[0].start),
+            in_one=whole and _OPUS in content[link[0].start : link[0].end],
+        )
+
+
+def _check_pages(link: Sequence[_Page], content: bytes, name: str) -> None:
+    """Refuse damaged and lost pages: decoders pass over them, and the sound is shorter without a word.
+
+    Behind the headers, whose granule is 0, a stream that was recorded from the air may go on at any number.
+    """
+    before: dict[int, _Page] = {}
+    for page in link:
+        told = struct.unpack_from("<I", content, page.start + 22)[0]
+        blank = content[page.start : page.start + 22] + bytes(4) + content[page.start + 26 : page.end]
+        if _ogg_sum(blank) != told:
+            raise InputError(f"{name} has a page {page.number} whose checksum is not {told:#x}; it is damaged.")
+        earlier = before.get(page.serial)
+        if earlier and earlier.granule != 0 and page.number != earlier.number + 1:
+            raise InputError(f"{name} has page {page.number} after page {earlier.number}; it is damaged.")
+        before[page.serial] = page
+
+
+def _ogg_sum(page: bytes) -> int:
+    """The checksum of a page whose own field is 0: a CRC-32 that starts with 0 and goes the other way than zlib's."""
+    backwards = zlib.crc32(page.translate(_BITS_BACKWARDS), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{backwards:032b}"[::-1], 2)
 
 
 def _pages(content: bytes, name: str) -> Iterator[_Page]:
@@ -304,7 +349,8 @@ def _pages(content: bytes, name: str) -> Iterator[_Page]:
                 f"{name} has a page of {end - position} bytes but ends after {len(content) - position} of them; "
                 "it is truncated."
             )
-        yield _Page(position, end, bool(content[position + 5] & 2), struct.unpack_from("<q", content, position + 6)[0])
+        flags, granule, serial, number = struct.unpack_from("<BqII", content, position + 5)
+        yield _Page(position, end, bool(flags & 2), granule, bool(flags & 4), serial, number)
         position = end
 
 
@@ -312,8 +358,7 @@ def _endless(link: bytes, page: int) -> bytes:
     """A stream whose last page does not say where the sound ends, made to say: later than it does."""
     mended = bytearray(link)
     struct.pack_into("<qIII", mended, page + 6, _UNKNOWN, *struct.unpack_from("<II", link, page + 14), 0)
-    backwards = zlib.crc32(mended[page:].translate(_BITS_BACKWARDS), 0xFFFFFFFF) ^ 0xFFFFFFFF  # starts with 0, as Ogg's
-    struct.pack_into("<I", mended, page + 22, int(f"{backwards:032b}"[::-1], 2))
+    struct.pack_into("<I", mended, page + 22, _ogg_sum(bytes(mended[page:])))
     return bytes(mended)
 
 
@@ -335,6 +380,7 @@ def _mp3_streams(content: bytes, name: str) -> Iterator[_Stream]:
         return
     _check_counts(found, counters, cut_off(content, found), name)
     sound = [frame for frame in found if frame[0] not in counters] if counters else found
+    _warn_of_lost(content, found, name)
     runs = {header.run for _, _, header in sound}
     declared, frame = counters.get(found[0][0], -1), found[0][2].samples
     if len(runs) == len(counters) == 1 and 0 <= declared - _samples(sound) <= frame:
@@ -345,6 +391,14 @@ def _mp3_streams(content: bytes, name: str) -> Iterator[_Stream]:
         same = list(run)
         check_length(_samples(same), rate, name)
         yield _Stream(_joined_frames(content, [*same, *_filler(same)]), None, _samples(same))
+
+
+def _warn_of_lost(content: bytes, found: Sequence[Frame], name: str) -> None:
+    """Bytes between frames that are no tag were frames once; without a header that counts them nobody misses them."""
+    gaps = [(end, start) for (_, end, _), (start, _, _) in pairwise(found) if start > end]
+    lost = sum(start - end for end, start in gaps if not content[end : end + 8].startswith(_TAGS))
+    if lost:
+        warnings.warn(f"{name} has {lost} bytes among its sound that are none; it is damaged there.", stacklevel=3)
 
 
 def _samples(run: Sequence[Frame]) -> int:

@@ -25,7 +25,8 @@ _AXIS = re.compile(
     rb"(?:[ _]?(?:coord(?:inate)?|pos(?:ition)?|mm|m))?"
     rb"|points?[:_]([012])"
 )
-_ATOM = re.compile(rb"\s*[A-Z][a-z]?\d*(?:\s+[-+.\deE]+){3}\s*")
+_LABEL = re.compile(rb"^[^,;:]*:\s+")  # columns: x y z
+_ATOM = re.compile(rb"\s*[A-Z][a-z]?(?:\s+[-+.\deE]+){3}\s*")
 _WANTED = "lines of at least three numbers are read, and headers that name x, y and z"
 
 
@@ -75,7 +76,8 @@ def _read_head(text: bytes, path: Path) -> tuple[_Layout, int | None, int, int]:
         line, lines = text[start:end].strip(), lines + 1
         comment = _COMMENT.match(line)
         if comment or not line:
-            names = (_names(line[comment.end() :]) if comment and not said else []) or names
+            told = _LABEL.sub(b"", line[comment.end() :]) if comment and not said else b""
+            names = _names(told) or names
         elif line.isdigit() and declared is None:
             declared = int(line[:18])
         elif not names and not said and _names(line):

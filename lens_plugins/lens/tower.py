@@ -47,8 +47,16 @@ class Tower(nn.Module):
         self.norm_out = nn.LayerNorm(config.width, config.norm_eps)
         self.projection = nn.Linear(config.width, config.out, bias=False)
 
-    def encode(self, latents: Tensor) -> Tensor:
-        """(B, N, D) -> (B, E), not normalised.
+    def encode(self, latents: Tensor) -> Tensor:  # (B, N, D) -> (B, E)
+        """One vector for each input, not normalised.
+
+        Raises:
+            DoesNotFit: latents of another number or width.
+        """
+        return self.projection(self.class_row(latents))
+
+    def class_row(self, latents: Tensor) -> Tensor:  # (B, N, D) -> (B, D)
+        """The class token's row after the last norm, before the projection.
 
         Raises:
             DoesNotFit: latents of another number or width.
@@ -59,7 +67,7 @@ class Tower(nn.Module):
         # The class token comes first, as in CLIP; positions count it.
         x = torch.cat([self.class_token.expand(len(latents), 1, -1), latents], 1) + self.positions  # (B, 1 + N, D)
         x = self.encoder(inputs_embeds=self.norm_in(x)).last_hidden_state
-        return self.projection(self.norm_out(x[:, 0]))
+        return self.norm_out(x[:, 0])
 
 
 def _clip_config(config: TowerConfig) -> Any:

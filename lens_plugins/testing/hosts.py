@@ -91,7 +91,7 @@ class EmbeddingHostContract:
     def test_eight_threads_embed_as_one_by_one(
         self, plugged: Host, heard: ModalityInput, picture: ModalityInput
     ) -> None:
-        asked = [picture, heard, [picture, heard]] * 4
+        asked: list[Any] = [picture, heard, [picture, heard]] * 4
         alone = [plugged.embed(one) for one in asked]
         with ThreadPoolExecutor(8) as pool:
             for together, singly in zip(pool.map(plugged.embed, asked), alone):

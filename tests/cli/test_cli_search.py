@@ -121,7 +121,7 @@ def test_text_in_front_means_a_text_whatever_files_there_are(cli, things, litera
 
 
 WRONG = {  # query, folder, more words, what the complaint says
-    "a folder with nothing": ("a piano", "{tmp}/empty", [], "holds 0 files to rank"),
+    "a folder with nothing": ("a piano", "{tmp}/empty", [], "holds 0 files to read"),
     "a folder with nothing to read": ("a piano", "{tmp}/broken", [], "0 of the 1 files"),
     "a folder that is not there": ("a piano", "{tmp}/gone", [], "is not there; give a folder"),
     "a file for a folder": ("a piano", "{small}/beach.jpg", [], "is a file; give its folder"),

@@ -465,7 +465,7 @@ def test_wrong_batches_are_refused(whole):
         whole.texts.features(torch.zeros(1, 78, dtype=torch.int64))
     with pytest.raises(InputError, match="reach from 0 to 514; there are 514 words"):
         whole.texts.features(torch.tensor([[0, 514]]))
-    with pytest.raises(InputError, match="3 is a int"):
+    with pytest.raises(InputError, match="3 is of the type int"):
         whole.texts.ids(["a", 3])
     with pytest.raises(InputError, match="0 inputs to embed"):
         whole.embed([])

@@ -225,3 +225,16 @@ def test_a_range_of_nothing_keeps_the_numbers(tmp_path, write_edf):
     head = 256 * 5
     first = struct.unpack_from("<h", path.read_bytes(), head)[0]
     assert read_edf(path, every, 60).rows[0][0] - first == 5 + (2**15 - 1)  # its smallest number stands for 5
+
+
+def test_a_count_that_is_too_low_cuts_nothing(tmp_path, write_edf):
+    path = write_edf(tmp_path / "a.edf", noise(4, 6), 256)
+    field(path, 236, "1")
+    assert len(read_edf(path, every, 60).rows[0]) == 6 * 256
+
+
+def test_numbers_padded_with_zero_bytes(tmp_path, write_edf):
+    path = write_edf(tmp_path / "a.edf", noise(4, 2), 256)
+    field(path, 236, "2\0\0\0\0\0\0\0")
+    field(path, 252, "4\0\0\0", 4)
+    assert len(read_edf(path, every, 60).rows) == 4

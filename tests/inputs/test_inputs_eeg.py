@@ -332,3 +332,24 @@ def test_a_short_recording_is_said_to_be_stretched():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read(np.random.default_rng(0).normal(size=(4, 48)), "eeg", settings)
+
+
+def test_trials_in_a_dat_file_lie_channel_by_channel(tmp_path):
+    trials = np.random.default_rng(0).normal(size=(4, 500, 3))
+    save_set(tmp_path / "a.set", trials)
+    expected = lp.read(tmp_path / "a.set", settings=FOUR).tensor
+    save_set(tmp_path / "b.set", trials, stored="b.dat")
+    trials.reshape(4, 1500, order="F").astype("<f4").tofile(tmp_path / "b.dat")
+    torch.testing.assert_close(lp.read(tmp_path / "b.set", settings=FOUR).tensor, expected)
+    for name in ("b.set", "b.dat"):  # both renamed
+        (tmp_path / name).rename(tmp_path / name.replace("b", "c"))
+    torch.testing.assert_close(lp.read(tmp_path / "c.set", settings=FOUR).tensor, expected)
+
+
+def test_nothing_is_read_across_a_cut(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(4, 400))
+    parts = [raw_array(part, ["eeg"] * 4) for part in (rows[:, :300], rows[:, 300:] * 9)]
+    mne.concatenate_raws(parts, verbose="ERROR").save(tmp_path / "a_raw.fif", verbose="ERROR")
+    with pytest.warns(UserWarning, match=r"up to its cut after 0\.\d+ s, has 280 of the 440 samples"):
+        found = lp.read(tmp_path / "a_raw.fif", settings=FOUR).tensor
+    assert found.abs().max() < 5

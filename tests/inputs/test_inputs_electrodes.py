@@ -74,3 +74,12 @@ def test_microvolts(unit, scale):
 def test_what_is_typed_eeg_counts_where_other_types_stand_beside_it():
     labels = ["EEG Fp1", "EEG Fp2", "POL E", "POL BN1", "POL DC01", "POL $A1"]
     assert choose_channels(labels, 2, (), "a.edf") == [0, 1]
+
+
+def test_labels_and_units_of_other_programs():
+    for label in ("-", "", "GYROX", "AccY", "HEOL", "VEOU"):
+        assert is_auxiliary(label), label
+    for label in ("EXG Channel 0", "Fp1"):
+        assert not is_auxiliary(label), label
+    assert microvolts("\xa6\xccV") == microvolts("\xe6V") == microvolts("microvol") == 1.0
+    assert microvolts("degC") is None

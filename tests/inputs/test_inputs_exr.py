@@ -209,3 +209,18 @@ def test_a_depth_layer_of_three_equal_colours(tmp_path):
     channels = {**{f"depth.{name}": DEPTH for name in "RGB"}, **dict.fromkeys("RGBA", OTHER), "depth.A": OTHER}
     openexr.File(header, channels).write(str(tmp_path / "a.exr"))
     assert np.array_equal(read_exr(tmp_path / "a.exr"), DEPTH)
+
+
+def test_a_crop_stands_where_it_was_in_its_frame(tmp_path):
+    window = (np.array([5, 2], np.int32), np.array([5 + DEPTH.shape[1] - 1, 2 + DEPTH.shape[0] - 1], np.int32))
+    frame = (np.array([0, 0], np.int32), np.array([39, 29], np.int32))
+    header = {
+        "compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage, "dataWindow": window,
+        "displayWindow": frame,
+    }  # fmt: skip
+    openexr.File(header, {"Z": DEPTH}).write(str(tmp_path / "a.exr"))
+    found = read_exr(tmp_path / "a.exr")
+    height, width = min(DEPTH.shape[0], 28), min(DEPTH.shape[1], 35)
+    assert found.shape == (30, 40)
+    assert np.array_equal(found[2 : 2 + height, 5 : 5 + width], DEPTH[:height, :width])
+    assert found[:2].max() == found[:, :5].max() == 0

@@ -43,8 +43,14 @@ def test_whole_files_pass(compressed):
 
 
 def test_other_versions_pass_unseen():
-    for content in (b"", b"junk", b"\0" * 200, b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF"):
+    for content in (b"", b"junk", b"\0" * 200):
         check_matlab(content, "a.set", 2**20)
+
+
+def test_version_7_3_is_refused_by_name():
+    for start in (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM", bytes(124) + b"\0\x02IM"):
+        with pytest.raises(InputError, match=r"a\.set is a MATLAB 7\.3 file, which is not read"):
+            check_matlab(start.ljust(512, b"\0") + b"\x89HDF\r\n\x1a\n", "a.set", 2**20)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

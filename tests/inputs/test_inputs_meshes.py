@@ -194,3 +194,23 @@ def test_a_cut_off_file_of_any_format_is_refused(tmp_path):
         for share in (0.5, 0.75, 0.9):
             with pytest.raises(InputError, match=r"declares \d+ [\w ]+ but has \d+; it is truncated"):
                 read(tmp_path, f"cut.{suffix}", content[: int(len(content) * share)])
+
+
+def test_many_points_beside_a_few_triangles_are_told(tmp_path):
+    corners = "0 0 0\n1 0 0\n0 1 0\n" + "5 5 5\n" * 20
+    head = "ply\nformat ascii 1.0\nelement vertex 23\nproperty float x\nproperty float y\nproperty float z\n"
+    (tmp_path / "a.ply").write_text(
+        f"{head}element face 1\nproperty list uchar int vertex_indices\nend_header\n{corners}3 0 1 2\n"
+    )
+    with pytest.warns(UserWarning, match="has 1 triangles, and 20 points that belong to none of them"):
+        assert len(read_mesh(tmp_path / "a.ply")[0]) == 1
+
+
+def test_corners_stored_as_floats(tmp_path):
+    head = "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+    text = f"{head}element face 1\nproperty list uchar float vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"
+    (tmp_path / "a.ply").write_text(text)
+    assert len(read_mesh(tmp_path / "a.ply")[0]) == 1
+    (tmp_path / "a.ply").write_text(text.replace("3 0 1 2", "3 0 1 1.5"))
+    with pytest.raises(InputError, match="corners are no whole numbers"):
+        read_mesh(tmp_path / "a.ply")

@@ -371,3 +371,55 @@ def test_two_chunks_of_sound_are_refused():
     data = content[content.index(b"data") :]
     content = content[:4] + struct.pack("<I", len(content) + len(data) - 8) + content[8:] + data
     refused(content, "has 2 chunks of sound")
+
+
+class TestOggPages:
+    """Decoders pass over lost and damaged pages; a reader may not."""
+
+    @pytest.fixture(params=["VORBIS", "OPUS"])
+    def pages(self, request):
+        content = written(noise(96_000, 2), "OGG", request.param)
+        starts = [at for at in range(len(content)) if content[at : at + 4] == b"OggS"]
+        return [content[start:end] for start, end in zip(starts, [*starts[1:], len(content)])]
+
+    def test_whole(self, pages):
+        assert len(pages) > 4
+        assert len(heard(b"".join(pages))) == 96_000
+
+    def test_a_lost_page(self, pages):
+        refused(b"".join([*pages[:-2], pages[-1]]), "after page", "it is damaged")
+
+    def test_a_flipped_bit(self, pages):
+        hurt = bytearray(pages[-2])
+        hurt[len(hurt) // 2] ^= 4
+        refused(b"".join([*pages[:-2], bytes(hurt), pages[-1]]), "whose checksum is not", "it is damaged")
+
+    def test_an_end_without_its_mark(self, pages):
+        with pytest.warns(UserWarning, match="does not mark its end"):
+            assert 0 < len(heard(b"".join(pages[:-1]))) < 96_000
+
+
+def test_opus_from_the_air_begins_where_its_sound_does():
+    content = bytearray(written(noise(96_000), "OGG", "OPUS"))
+    expected = heard(bytes(content))
+    for at in [at for at in range(len(content)) if content[at : at + 4] == b"OggS"]:
+        granule = struct.unpack_from("<q", content, at + 6)[0]
+        size = 27 + content[at + 26] + sum(content[at + 27 : at + 27 + content[at + 26]])
+        if granule > 0:
+            struct.pack_into("<q", content, at + 6, granule + 480_000)
+            content[at + 22 : at + 26] = bytes(4)
+            struct.pack_into("<I", content, at + 22, sound_files._ogg_sum(bytes(content[at : at + size])))
+    assert np.allclose(heard(bytes(content)), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("tail", [b"TAG" + bytes(125), bytes(4096), b"APETAGEX" + bytes(200)])
+def test_what_follows_a_flac_is_passed_over(tail):
+    content = written(noise(12_345), "FLAC", "PCM_16")
+    assert np.array_equal(heard(content + tail), heard(content))
+
+
+def test_bytes_lost_within_an_mp3_without_a_count_are_told():
+    content = bare(written(noise(96_000), "MP3", "MPEG_LAYER_III"))
+    middle = len(content) // 2
+    with pytest.warns(UserWarning, match=r"has \d+ bytes among its sound that are none"):
+        heard(content[:middle] + bytes(3000) + content[middle + 3000 :])

@@ -140,3 +140,8 @@ def test_small_chunks_change_nothing(tmp_path, monkeypatch, separator, more):
 def test_refusals(tmp_path, content, said):
     with pytest.raises(InputError, match=rf"a\.xyz .*{said}"):
         read(tmp_path, content)
+
+
+@pytest.mark.parametrize("head", ["# columns: x y z\n", "# Format: x y z i\n", "// x y z i\n"])
+def test_a_label_in_a_comment_is_no_column(tmp_path, head):
+    assert read(tmp_path, head + "1 2 3 9\n4 5 6 9\n7 8 9 9\n").tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
