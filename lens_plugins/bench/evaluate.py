@@ -69,7 +69,7 @@ def _measure(host: Host, folder: Path, clouds: int, points: int, batch_size: int
     cache = FeatureCache(folder)
     ours, alone, apart = [], [], 0.0
     _alone(host, read(files[0], "point_cloud", own).tensor[None])  # the first pass is slow, and not counted
-    for part in np.array_split(np.array(files, dtype=object), _PARTS):
+    for part in [files[start::_PARTS] for start in range(_PARTS)]:
         tensors = [read(file, "point_cloud", own).tensor for file in part]
         began = time.perf_counter()
         batches = [torch.stack(tensors[n : n + batch_size]) for n in range(0, len(part), batch_size)]

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json as _json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import InputError
 from ..evaluate.names import BENCHMARKS
+from .eval_captions import captions
 from .eval_scene import scene
 from .options import InputOptions, TextHostOptions, spelled_out
+from .output import counting, write_text
 from .session import Session
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def command_for(name: str) -> Callable[..., None]:
             result = score(session.host, work, cache=cache, batch_size=batch_size, settings=given, note=note)
         typer.echo(result.text())
         if json is not None:
-            _write(json, result.to_dict())
+            write_text(json, _json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
         if confusion is not None:
             _draw(result, confusion)
 
@@ -100,41 +99,6 @@ def _class_at(template: str) -> str:
     return template.replace("{}", "{c}")
 
 
-@contextmanager
-def counting() -> Iterator[Callable[[str, int, int], None]]:
-    """What a run tells of its progress, on stderr: a bar on a terminal, elsewhere a line now and then."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        tasks: dict[str, Any] = {}
-        with Progress(*columns, console=Console(stderr=True)) as bars:
-
-            def move(what: str, done: int, of: int) -> None:
-                if what not in tasks:
-                    tasks[what] = bars.add_task(what, total=of)
-                bars.update(tasks[what], completed=done)
-
-            yield move
-        return
-    last = [monotonic()]
-
-    def tell(what: str, done: int, of: int) -> None:
-        if done == of or monotonic() - last[0] > 10:  # seconds between two lines
-            last[0] = monotonic()
-            typer.echo(f"{what}: {done} of {of}", err=True)
-
-    yield tell
-
-
-def _write(file: Path, value: Any) -> None:
-    from ..files.writing import replacing
-
-    with replacing(file, error=InputError) as temporary:
-        temporary.write_text(_json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def _draw(result: Result, file: Path) -> None:
     from ..evaluate.report import draw_confusion
 
@@ -146,4 +110,5 @@ def _draw(result: Result, file: Path) -> None:
 
 for _name in BENCHMARKS:
     app.command(_name)(command_for(_name))
+app.command("captions")(captions)
 app.command("scene")(scene)

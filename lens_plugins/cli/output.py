@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -62,3 +64,44 @@ def progress(what: str) -> Iterator[None]:
 
     with Console(stderr=True).status(what):
         yield
+
+
+@contextmanager
+def counting() -> Iterator[Callable[[str, int, int], None]]:
+    """What a run tells of its progress, on stderr: a bar on a terminal, elsewhere a line now and then."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        tasks: dict[str, Any] = {}
+        with Progress(*columns, console=Console(stderr=True)) as bars:
+
+            def move(what: str, done: int, of: int) -> None:
+                if what not in tasks:
+                    tasks[what] = bars.add_task(what, total=of)
+                bars.update(tasks[what], completed=done)
+
+            yield move
+        return
+    last = [monotonic()]
+
+    def tell(what: str, done: int, of: int) -> None:
+        if done == of or monotonic() - last[0] > 10:  # seconds between two lines
+            last[0] = monotonic()
+            typer.echo(f"{what}: {done} of {of}", err=True)
+
+    yield tell
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a text file, whole before it takes its name.
+
+    Raises:
+        InputError: the disk refuses.
+    """
+    from ..errors import InputError
+    from ..files.writing import replacing
+
+    with replacing(file, error=InputError) as temporary:
+        temporary.write_text(text, encoding="utf-8")

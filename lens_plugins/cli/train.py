@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ..catalog import find_modality
+from ..errors import ConfigError
 from .options import values_of
 
 __all__ = ["train"]
@@ -43,6 +44,10 @@ def train(
     text_tower: Annotated[str | None, typer.Option(help="Folder of a sentence encoder; texts are used then.")] = None,
     text_head: Annotated[Path | None, typer.Option(help="The host's own map from CLS to the text space.")] = None,
     val_manifest: Annotated[Path | None, typer.Option(help="Pairs to measure retrieval on.")] = None,
+    score_on: Annotated[
+        Path | None,
+        typer.Option("--eval", metavar="PAIRS", help="Labels and texts to score while training, as `eval pairs` does."),
+    ] = None,
     ln_vision: Annotated[Path | None, typer.Option(help="With a timm ViT: the host's file with ln_vision.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of picture anchors, to share between runs.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw losses and accuracies into this picture.")] = None,
@@ -60,6 +65,7 @@ def train(
       lens-plugins caption chair.ply --lens point_cloud=my-lens
     """
     from .. import load_lens
+    from ..evaluate.training import score_pairs
     from ..train import RunFolder, TrainConfig, lens_config_for, load_text_tower, load_vit, plot_metrics, train_lens
     from ..train.interrupts import Interrupts
 
@@ -75,9 +81,12 @@ def train(
     settings = TrainConfig.from_dict({**run, **{name: value for name, value in named.items() if value is not None}})
     # What can be refused at once is refused before a host is loaded.
     find_modality(modality)
+    if score_on and not text_tower:
+        raise ConfigError(f"--eval {score_on} compares inputs with labels and texts; give --text-tower, too.")
     RunFolder(output).check(resume=resume, overwrite=overwrite)
     with Interrupts():  # also while the host is loaded
         vit, image_settings = load_vit(host, norm=ln_vision)
+        tower = load_text_tower(text_tower, vit.device) if text_tower else None
         result = train_lens(
             manifest,
             vit=vit,
@@ -85,7 +94,7 @@ def train(
             output=output,
             config=settings,
             val_manifest=val_manifest,
-            text_tower=load_text_tower(text_tower, vit.device) if text_tower else None,
+            text_tower=tower,
             text_head=text_head,
             image_settings=image_settings,
             cache=cache,
@@ -93,6 +102,7 @@ def train(
             overwrite=overwrite,
             log_with=log_with,
             progress=True,
+            score=score_pairs(score_on, modality, vit, tower) if score_on else None,
         )
     measured = {name: round(value, 4) for name, value in result.metrics.items()}
     typer.echo(json.dumps({"lens": str(result.output), "steps": result.steps, "stopped": result.stopped, **measured}))

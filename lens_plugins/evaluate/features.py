@@ -8,9 +8,9 @@ import os
 import sqlite3
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -108,6 +108,10 @@ class FeatureCache:
         rows = [(key, vector.contiguous().numpy().tobytes()) for key, vector in vectors.items()]
         with self._told(), self._lock, self._base:
             self._base.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+
+    def close(self) -> None:
+        """Give the file back; nothing can be asked afterwards."""
+        self._base.close()
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -221,10 +225,11 @@ def embed_rows(
     began = time.monotonic()
     run = _Run(host, {row.modality or modality for row in rows}, reading, space, cache)
     try:
-        for prepared in _batches(run, rows, modality, batch_size):
-            run.add(prepared)
-            if note:
-                note("inputs", run.done, len(rows))
+        with closing(_batches(run, rows, modality, batch_size)) as batches:  # ends the threads whatever happens
+            for prepared in batches:
+                run.add(prepared)
+                if note:
+                    note("inputs", run.done, len(rows))
     except KeyboardInterrupt as stop:
         told = f"their vectors are in {cache.path}" if cache else "give --cache DIR to go on from there next time"
         raise Interrupted(f"Stopped after {run.done} of {len(rows)} inputs; {told}.") from stop
@@ -233,7 +238,7 @@ def embed_rows(
     return Features(vectors, kept, run.misses, run.cached, time.monotonic() - began)
 
 
-def _batches(run: _Run, rows: Sequence[Row], modality: str, batch_size: int) -> Iterator[list[_Prepared]]:
+def _batches(run: _Run, rows: Sequence[Row], modality: str, batch_size: int) -> Generator[list[_Prepared]]:
     """Prepared rows, a batch at a time; the next ones are read by other threads meanwhile."""
     coming = iter(rows)
     waiting: deque[Future[_Prepared]] = deque()

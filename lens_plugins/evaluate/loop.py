@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -21,6 +22,9 @@ from .names import find_benchmark
 from .report import Confusion, Result
 
 __all__ = ["Work", "evaluate", "lay_out", "score", "spread"]
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -122,15 +126,16 @@ def score(
         raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
     chosen, rows = work.benchmark, work.rows
     store = None if cache is None else FeatureCache(cache)
-    # Texts come first: a host without a text tower is refused before thousands of files are read.
-    texts = [embed_texts(host, task.names, task.templates, cache=store, note=note) for task in work.tasks]
 
     def reading(own: InputSettings, facts: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**chosen.reading(own, facts), **(settings or {})}
 
-    found = embed_rows(
-        host, rows, chosen.modality, reading, space="text", batch_size=batch_size, cache=store, note=note
-    )
+    with nullcontext() if store is None else closing(store):
+        # Texts come first: a host without a text tower is refused before thousands of files are read.
+        texts = [embed_texts(host, task.names, task.templates, cache=store, note=note) for task in work.tasks]
+        found = embed_rows(
+            host, rows, chosen.modality, reading, space="text", batch_size=batch_size, cache=store, note=note
+        )
     if not found.kept:
         raise InputError(f"0 of {len(rows)} inputs of {chosen.title} can be used; the first: {found.misses[0].reason}")
     scored = [_scored(task, vectors, rows, found) for task, vectors in zip(work.tasks, texts)]
@@ -175,7 +180,7 @@ def _scored(task: Task, texts: Tensor, rows: Sequence[Row], found: Features) -> 
     return _Scored(task.metric(vectors, texts, right), task.metric.chance(len(task.names), right), mixed_up)
 
 
-def spread(rows: Sequence[Row], limit: int | None) -> list[Row]:
+def spread(rows: Sequence[T], limit: int | None) -> list[T]:
     """So many rows at even distances, since lists are often in order of class."""
     if limit is None or limit >= len(rows):
         return list(rows)

@@ -38,7 +38,7 @@ from .interrupts import Interrupts
 from .log import Bars, MetricsLog, progress_bars
 from .loss import AlignmentLoss, Batch
 from .optimizers import check_optimizer, lr_at, optimizers_for
-from .prepare import Prepared, prepare
+from .prepare import PairSet, Prepared, prepare
 from .recipe import lens_config_for, trainable_lens
 from .towers import TextTower, frozen, load_text_head, load_vit, save_text_head
 from .trackers import Tracker, start_trackers, with_trackers
@@ -48,6 +48,8 @@ __all__ = ["TrainResult", "train_lens"]
 log = logging.getLogger(__name__)
 
 StepHook = Callable[[int, dict[str, float]], None]
+Score = Callable[[Lens, Callable[[Tensor], Tensor]], "dict[str, float]"]
+"""The lens so far, and what leads its class rows (B, D) to unit vectors (B, E) beside texts -> figures by name."""
 
 FIT_INPUTS = 32  # of the training set, for the statistics of a new lens
 
@@ -82,6 +84,7 @@ def train_lens(
     log_with: str | Tracker | Sequence[str | Tracker] | None = None,
     progress: bool = False,
     on_step: StepHook | None = None,
+    score: Score | None = None,
 ) -> TrainResult:
     """Align a lens to a frozen ViT on pairs of an input and its pictures and texts.
 
@@ -115,6 +118,7 @@ def train_lens(
             tracker that accelerate knows, or one of its `GeneralTracker` objects; a list of them.
         progress: show bars on stderr.
         on_step: called after each step with its number and what was logged of it (often nothing).
+        score: called whenever retrieval is measured; what it returns is logged too. It needs a text tower.
 
     Raises:
         InputError: bad lines or files of the manifest, all named at once, before anything is trained.
@@ -149,7 +153,7 @@ def train_lens(
                 cache=Path(cache) if cache else folder.anchors, text_tower=text_tower, bars=bars,
             )  # fmt: skip
         head = _text_head(text_head, vit, prepared)
-        run = _Run(accelerator, vit, lens, head, prepared, config, folder, augmentation, began)
+        run = _Run(accelerator, vit, lens, head, prepared, config, folder, augmentation, began, score)
         if resume:
             run.restore()
         elif new:
@@ -199,7 +203,11 @@ class _Run:
         folder: RunFolder,
         augmentation: Augmentation | None,
         began: float,
+        score: Score | None = None,
     ) -> None:
+        if score is not None and text_head is None:
+            raise ConfigError("Scoring during training compares inputs with texts, so it needs a text tower.")
+        self.score = score
         self.accelerator, self.vit, self.lens = accelerator, vit, lens
         self.prepared, self.config, self.folder = prepared, config, folder
         self.device = vit.device if accelerator.num_processes == 1 else accelerator.device
@@ -353,10 +361,16 @@ class _Run:
 
     def _validate(self, lens: Lens) -> dict[str, float]:
         held_out = self.prepared.val
-        if not len(held_out):
-            return {}
         self._validated = self.step
         lens.eval()
+        if self.score is not None and self.accelerator.is_main_process:
+            with torch.no_grad():
+                return self.score(lens, self.alignment.loss.to_text) | self._retrieval(lens, held_out)
+        return self._retrieval(lens, held_out)
+
+    def _retrieval(self, lens: Lens, held_out: PairSet) -> dict[str, float]:
+        if not len(held_out):
+            return {}
         cls = lens_cls(lens, self.vit, held_out.store, len(held_out), batch_size=self.batch_size)
         return retrieval(self.alignment.loss, cls, held_out.anchors)
 

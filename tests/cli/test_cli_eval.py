@@ -77,3 +77,48 @@ def test_every_benchmark_has_a_command_with_an_example(cli):
         told = cli("eval", name, "--help").out
         assert named.title in " ".join(told.split())
         assert f"lens-plugins eval {name} --data" in told
+
+
+def test_captions_of_two_systems_and_another_ones_answers(cli, small, literate, tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    import torch
+
+    from lens_plugins.evaluate import caption_metrics
+
+    monkeypatch.setattr(
+        caption_metrics, "_sentences", lambda: SimpleNamespace(encode=lambda texts: torch.ones(len(texts), 1))
+    )
+    lines = [
+        {"path": str(small / "piano.npy"), "modality": "point_cloud", "references": ["a piano"], "label": "piano",
+         "picture": str(small / "beach.jpg"), "id": "p"},
+        {"path": str(small / "chair.npy"), "modality": "point_cloud", "references": ["a photo"], "label": "photo",
+         "picture": str(small / "beach.jpg"), "id": "c"},
+    ]  # fmt: skip
+    (tmp_path / "things.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "other.jsonl").write_text('{"id": "c", "text": "A photo."}\n')
+    words = ["--data", tmp_path / "things.jsonl", *literate, "--num-beams", "1", "--max-new-tokens", "4"]
+    ended = cli(
+        "eval", "captions", *words, "--system", "lens", "--system", "picture", "--system", "nearest",
+        "--answers", f"Other={tmp_path / 'other.jsonl'}", "--json", tmp_path / "out.json",
+        "--page", tmp_path / "p.html",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert [one["Other"] for one in found["said"]] == ["", "A photo."]
+    assert [one["nearest"] for one in found["said"]] == ["a photo", "a piano"]
+    assert found["scores"]["Other"]["named"] == 50
+    assert found["scores"]["Other"]["bleu1"] == pytest.approx(100 * np.exp(1 - 4 / 2) * 1, rel=1e-5)
+    assert (tmp_path / "p.html").read_text().count("<tr>") == 3
+    assert "names it" in ended.out
+    wrong = cli("eval", "captions", *words, "--page", tmp_path / "p.png")
+    assert (wrong.code, wrong.out) == (2, "")
+
+
+def test_a_host_that_embeds_with_towers_is_scored(cli, modelnet, tmp_path):
+    from lens_plugins.testing.small_clip import write_clip
+
+    folder = write_clip(tmp_path / "clip", "vitlensL")
+    ended = cli("eval", "modelnet40", "--data", modelnet, "--host", folder, "--cache", tmp_path / "cache")
+    assert ended.code == 0, ended.err
+    assert "3 used of 2468 expected" in ended.out
