@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from PIL import Image
@@ -36,6 +37,8 @@ ROOMS = (
     "files", "inputs", "lens", "splice", "hosts", "train", "scene", "evaluate", "index", "batch", "serve", "compat",
     "pocket", "testing", "bench", "cli",
 )  # fmt: skip
+
+_CAME_WITH: WeakKeyDictionary[lp.Host, dict[str, lp.Lens]] = WeakKeyDictionary()  # lenses of a host as it was loaded
 
 
 @dataclass(frozen=True)
@@ -94,15 +97,20 @@ def workplace(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def loaded_once(hosts: dict[str, lp.Host]) -> Iterator[None]:
-    """Inside, `lens_plugins.load_host` loads each shipped host once and gives it without lenses, as it was loaded."""
+    """Inside, `lens_plugins.load_host` loads each host that is named once and gives it with the lenses it came with."""
     load_host = lp.load_host
 
     def load(source: Any, **options: Any) -> lp.Host:
         if not isinstance(source, str) or any(value is not None for value in options.values()):
             return load_host(source, **options)
-        host = hosts[source] if source in hosts else hosts.setdefault(source, load_host(source))
+        if source not in hosts:
+            hosts[source] = load_host(source)
+            _CAME_WITH[hosts[source]] = hosts[source].lenses
+        host = hosts[source]
         for modality in host.lenses:
             host.unplug(modality)
+        for lens in _CAME_WITH[host].values():
+            host.plug(lens)
         return host
 
     lp.load_host = load

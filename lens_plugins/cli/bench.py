@@ -1,4 +1,4 @@
-"""lens-plugins bench lens | host | memory | pocket | seed | pocket-seed | captions | evaluate | scene"""
+"""lens-plugins bench lens | host | memory | pocket | seed | pocket-seed | captions | evaluate | index | scene"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["app", "captions", "evaluate", "host", "lens", "memory", "pocket", "pocket_seed", "scene", "seed"]
+__all__ = ["app", "captions", "evaluate", "host", "index", "lens", "memory", "pocket", "pocket_seed", "scene", "seed"]
 
 app = typer.Typer(name="bench", no_args_is_help=True, help="Measure again what the documentation claims.")
 
@@ -156,6 +156,23 @@ def captions(
     from ..bench.captions import run
 
     typer.echo(run(host, lens, objects=objects, page=page, note=partial(typer.echo, err=True)))
+
+
+@app.command()
+def index(
+    host: Annotated[str, typer.Option(metavar="ID", help="Whose vectors they would be.")] = "pocket-instructblip",
+    rows: Annotated[int, typer.Option(min=1000, help="Of the largest index; each is ten times the last.")] = 100_000,
+    queries: Annotated[int, typer.Option(min=1, help="Asked of each.")] = 100,
+) -> None:
+    """Time and weigh an index of 1,000, 10,000 … synthetic vectors, and count what its search misses.
+
+    \b
+    Example:
+      lens-plugins bench index --rows 1000000
+    """
+    from ..bench.index import run
+
+    typer.echo(run(host, rows=rows, queries=queries, note=partial(typer.echo, err=True)))
 
 
 @app.command()

@@ -63,14 +63,13 @@ def search(
     """
     if (folder is None) == (db is None):
         raise ConfigError("search takes a FOLDER or --db INDEX, one of them.")
-    if db is None and (only or path):
-        raise ConfigError("--only and --path choose among the files of an index; give --db INDEX.")
     session = Session(host, reading)
     text = query_text(query)
     if db is not None:
         return _in_index(session, query, db, top, space, only, path, json)
-    assert folder is not None
-    names = names_in(session, folder, recursive, None if text else query)
+    if only or path:
+        raise ConfigError("--only and --path choose among the files of an index; give --db INDEX.")
+    names = names_in(session, folder or "", recursive, None if text else query)
     asked = text or session.read(query)
     wanted = session.host.embed(asked, space)[0]  # a text without a text tower is refused before files are read
     inputs, vectors = _index(session, names, space, batch_size)
@@ -104,7 +103,8 @@ def _in_index(
             answer = {"query": query, "rank": place, "file": row["file"], "modality": row["modality"]}
             print_json({**answer, "score": round(row["score"], 6), "host": session.name})
         else:
-            typer.echo(f"{row['score']:.3f}  {row['file']}")
+            here = os.path.relpath(row["file"]) if Path(row["file"]).is_relative_to(Path.cwd()) else row["file"]
+            typer.echo(f"{row['score']:.3f}  {here}")
 
 
 def _print(

@@ -21,14 +21,14 @@ from torch.nn.functional import normalize
 from typing_extensions import Self
 
 from ..catalog import find_modality
-from ..errors import CheckpointError, ConfigError, DoesNotFit, InputError
+from ..errors import CheckpointError, ConfigError, DoesNotFit, InputError, Unsupported
 from ..lens.lens import Lens
 from ..lens.loading import load_lens
 from ..splice import vit_from_clip
 from .base import CAPABILITIES, Absent, Host, LoadOptions
-from .clip_files import image_settings, lens_files, load_clip, load_words
+from .clip_files import image_settings, lens_files, load_clip, load_words, outline_clip, outline_lenses
 from .messages import Request
-from .outline import Outline, Weights, read_config
+from .outline import Outline, Weights
 from .passes import Clip, Clips, Memory
 from .source import HostNotes, find_source, name_of
 from .streaming import TOKENIZING
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClipHost", "ClipTexts", "token_ids"]
 
+_LOADING = Lock()  # of tokenizers; a lock in each host would keep it from being copied
 _READ_TOGETHER = 64  # inputs of one batch
 _PASS = 32  # clips or texts in one pass through a tower
 _PARTS = ("vision_model", "visual_projection", "text_model", "text_projection")
@@ -57,10 +58,11 @@ class ClipTexts:
 
     def __init__(self, model: Any, load: Callable[[], Any], name: str) -> None:
         self._model = model
+        # what vectors depend on besides the ViT, for digests of a host
+        self.head = nn.ModuleDict({name: getattr(model, name) for name in _PARTS if name != "vision_model"})
         self._load = load
         self._name = name
         self._tokenizer: Any = None
-        self._loading = Lock()
 
     @property
     def context(self) -> int:
@@ -88,7 +90,8 @@ class ClipTexts:
             InputError: ids of another shape or kind, or beyond the vocabulary.
         """
         words = self._model.config.text_config.vocab_size
-        if ids.ndim != 2 or not 0 < ids.shape[1] <= self.context or ids.is_floating_point():
+        whole = ids.dtype in (torch.int64, torch.int32)
+        if ids.ndim != 2 or not 0 < ids.shape[1] <= self.context or not whole:
             raise InputError(
                 f"Token ids have the shape {tuple(ids.shape)} and the type {ids.dtype}; {self._name} reads whole "
                 f"numbers (T, L) with L up to {self.context}."
@@ -96,8 +99,10 @@ class ClipTexts:
         if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < words:
             raise InputError(f"Token ids reach from {int(ids.min())} to {int(ids.max())}; there are {words} words.")
         place = self._model.text_projection.weight.device
+        # Offloaded weights are on the meta device, and accelerate takes the ids where it computes.
+        ids = ids if place.type == "meta" else ids.to(place)
         # The mask is causal, so what follows a text's end cannot reach it and needs no mask of its own.
-        parts = [self._model.get_text_features(part.to(place)).pooler_output for part in ids.split(_PASS)]
+        parts = [self._model.get_text_features(part).pooler_output for part in ids.split(_PASS)]
         return torch.cat(parts).float() if len(ids) else torch.zeros(0, self._model.config.projection_dim)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -110,7 +115,7 @@ class ClipTexts:
 
     def _words(self) -> Any:
         """The tokenizer, loaded once whichever thread asks first."""
-        with self._loading:
+        with _LOADING:
             if self._tokenizer is None:
                 tokenizer = self._load()
                 self._check(tokenizer)
@@ -139,6 +144,9 @@ def token_ids(tokenizer: Any, texts: Sequence[str], context: int, *, pad: bool =
         raise InputError(f"{wrong[0]!r} is of the type {type(wrong[0]).__name__}; a text is a str.")
     # CLIP's own tokenizer resolves &amp; and the like, twice; transformers' does not
     clean = [html.unescape(html.unescape(text)) for text in texts]
+    for text in clean:
+        if broken := [letter for letter in text if "\ud800" <= letter <= "\udfff"]:
+            raise InputError(f"A text has {broken[0]!r}, which is half a character; it cannot be read.")
     with TOKENIZING:
         rows = tokenizer(clean, truncation=True, max_length=context)["input_ids"] if clean else []
     ids = torch.zeros(len(rows), context if pad else max(map(len, rows), default=0), dtype=torch.int64)
@@ -239,11 +247,16 @@ class ClipHost(Host):
         """See `OutlinedHost`."""
         from transformers import CLIPModel
 
-        config = read_config(source)
+        config, names = outline_clip(source)
         with torch.device("meta"):
             model = CLIPModel(config)
         parts = {name: module for name, module in model.named_children() if name in _PARTS}
-        return Outline(config, parts, (Weights(source),))
+        lenses = outline_lenses(source)
+        parts |= {f"{modality} lens": lens for modality, (lens, _) in lenses.items()}
+        files = tuple(dict.fromkeys(name for _, name in lenses.values()))
+        if names is None:  # as transformers has them, and lenses beside
+            return Outline(config, parts, (Weights(source), *([Weights(source, files)] if files else [])))
+        return Outline(config, parts, (Weights(source, tuple(dict.fromkeys((*names, *files)))),))
 
     @property
     def width(self) -> int:
@@ -294,6 +307,8 @@ class ClipHost(Host):
             DoesNotFit: pictures of another size than the ViT reads.
             Unsupported: no lens for the modality is plugged.
         """
+        if not isinstance(batch, Tensor):
+            raise InputError(f"{modality} comes as a {type(batch).__name__}; `embed` takes files, `features` a tensor.")
         axes = find_modality(modality).ndim
         self._settings(modality)  # refuses a modality without a lens
         if batch.ndim == axes + 2:
@@ -325,11 +340,21 @@ class ClipHost(Host):
         coming = (Request(source, modality=name) for source, name in every.named_sources)
         memory, rows = Memory(), []
         while batch := list(islice(coming, _READ_TOGETHER)):
-            read = [self._read_clips(request, memory)[0] for request in batch]
+            read = [self._read_one(request, memory) for request in batch]
             vectors = self._vectors(read)
             rows += [torch.stack([vectors[clip] for clip in clips]).mean(dim=0) for clips in read]
             memory.keep({})
         return torch.stack(rows)
+
+    def _read_one(self, request: Request, memory: Memory) -> Clips:
+        """The clips of the one input of a request.
+
+        Raises:
+            Unsupported: there are several, which other hosts fuse.
+        """
+        if (count := len(request.sources)) != 1:
+            raise Unsupported(f"{self.name} makes a vector of one input; {count} stand together. Give each by itself.")
+        return self._read_clips(request, memory)[0]
 
     def _vectors(self, read: Sequence[Clips]) -> dict[Clip, Tensor]:
         """The vector of every distinct clip; clips of one modality and shape share a pass."""

@@ -25,9 +25,14 @@ from ..files.opening import parsing, read_bytes
 from ..files.tensors import check_finite, flat_state, read_pt, read_state
 from ..inputs.image import ImageSettings
 from ..keymap import KeyMap
-from ..lens.layouts import CLIP, roots_of_lenses
+from ..lens.config import LensConfig, presets
+from ..lens.layouts import CLIP, infer_with_notes, roots_of_lenses
+from ..lens.lens import Lens
+from ..lens.loading import open_released
+from ..lens.tower import TowerConfig
 from .layouts.open_clip import OPEN_CLIP, VITLENS
 from .loading import load_pretrained, load_tokenizer
+from .outline import read_config
 from .quiet import quiet
 from .source import HostNotes, HubId, read_host_json
 
@@ -36,7 +41,16 @@ if TYPE_CHECKING:
 
     from .base import LoadOptions
 
-__all__ = ["from_open_clip", "image_settings", "lens_files", "load_clip", "load_words", "tokenizer_of_bpe"]
+__all__ = [
+    "from_open_clip",
+    "image_settings",
+    "lens_files",
+    "load_clip",
+    "load_words",
+    "outline_clip",
+    "outline_lenses",
+    "tokenizer_of_bpe",
+]
 
 ONE_STOP = "vitlensL.pt"
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -109,14 +123,8 @@ def from_open_clip(
         CheckpointError: a tensor is missing, unexpected or misshapen; all are named.
         ConfigError: heads that nothing tells, or that are not whole.
     """
-    if config is None:
-        beside = path.parent / _CONFIG
-        config = read_json_object(beside).get("model_cfg", {}) if beside.is_file() else {}
-    state = read_state(path, finite=False)
-    table = OPEN_CLIP
-    if any(name.startswith("vitlens.") for name in state):
-        table = VITLENS
-        state = {name: value for name, value in state.items() if name.startswith(("vitlens.image.", "vitlens.text."))}
+    config = _model_cfg(path) if config is None else config
+    table, state = _open_clip_state(path)
     check_finite(state, str(path))
     found = table.convert(state, source=str(path))
     try:
@@ -126,6 +134,21 @@ def from_open_clip(
             f"{path} is no CLIP in open_clip's layout: it lacks {error}, or has it otherwise."
         ) from error
     return _build(clip, table, state, path, options)
+
+
+def _model_cfg(path: Path) -> Mapping[str, Any]:
+    """What the configuration beside a file says of its towers; {} where there is none."""
+    beside = path.parent / _CONFIG
+    return _part(read_json_object(beside), "model_cfg", str(path)) if beside.is_file() else {}
+
+
+def _open_clip_state(path: Path) -> tuple[KeyMap, dict[str, Tensor]]:
+    """The pictures and texts of a file, and the table of its keys; the lenses of a one-stop file are left out."""
+    state = read_state(path, finite=False)
+    if not any(name.startswith("vitlens.") for name in state):
+        return OPEN_CLIP, state
+    towers = ("vitlens.image.", "vitlens.text.")
+    return VITLENS, {name: value for name, value in state.items() if name.startswith(towers)}
 
 
 def _clip_config(state: Mapping[str, Tensor], asked: Mapping[str, Any], source: str) -> Any:
@@ -141,6 +164,8 @@ def _clip_config(state: Mapping[str, Tensor], asked: Mapping[str, Any], source: 
     act = "quick_gelu" if asked.get("quick_gelu") else "gelu"
     shared = {"hidden_act": act, "layer_norm_eps": 1e-5, "projection_dim": out}
     head = vision.get("head_width")
+    if head is not None and (not isinstance(head, int) or isinstance(head, bool) or not 0 < head <= width):
+        raise ConfigError(f"head_width in the {_CONFIG} of {source} is {head!r}; it must be 1 to {width}.")
     return CLIPConfig(
         projection_dim=out,
         vision_config={
@@ -218,6 +243,8 @@ def _device(place: Any) -> torch.device:
     """
     if isinstance(place, Mapping):
         raise ConfigError("A device_map by parts is for CLIP in transformers' layout; give device= here.")
+    if place == "disk":
+        raise ConfigError("device_map='disk' is for CLIP in transformers' layout; give device= here.")
     if place in ("auto", "balanced", "balanced_low_0", "sequential"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device("cpu" if place is None else place)
@@ -248,6 +275,67 @@ def _modalities_in(path: Path) -> Iterator[str]:
             yield find_modality(modality).name
 
 
+def outline_clip(source: str | Path) -> tuple[Any, tuple[str, ...] | None]:
+    """The configuration of the CLIP that would be loaded, and its files; None: those that transformers reads.
+
+    No weights are read of a repository; of a file in open_clip's layout their shapes are.
+
+    Raises:
+        CheckpointError: it cannot be read.
+        ConfigError: heads that nothing tells.
+    """
+    if getattr(source, "row", None) is not None:
+        return _vit_l_14(), (ONE_STOP,)
+    if isinstance(source, Path) and not (source / "config.json").is_file():
+        named = [name for name in (*_WEIGHTS, ONE_STOP) if (source / name).is_file()]
+        if named and (named[0] != ONE_STOP or _holds_clip(source / ONE_STOP)):
+            table, state = _open_clip_state(source / named[0])
+            return _clip_config(table.convert(state), _model_cfg(source / named[0]), named[0]), (named[0],)
+        return _vit_l_14(), ()
+    return read_config(source), None
+
+
+def _vit_l_14() -> Any:
+    """Of the released CLIP, without asking the hub."""
+    from transformers import CLIPConfig
+
+    return CLIPConfig(
+        projection_dim=768,
+        vision_config={
+            "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
+            "patch_size": 14, "hidden_act": "gelu", "projection_dim": 768,
+        },
+        text_config={
+            "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "hidden_act": "gelu",
+            "projection_dim": 768,
+        },
+    )  # fmt: skip
+
+
+def outline_lenses(source: str | Path) -> dict[str, tuple[Lens, str]]:
+    """The lenses that come with a host, without values, and the file of each, by modality.
+
+    Raises:
+        CheckpointError: a file is no lens.
+    """
+    found: dict[str, tuple[Lens, str]] = {}
+    if isinstance(source, Path):
+        settings = HostNotes.of(source).lens_settings
+        for modality, path in lens_files(source).items():
+            released = open_released(path, modality)
+            config, _ = infer_with_notes(released, settings.get(modality, {}), guess_heads=True)
+            with torch.device("meta"):
+                found[modality] = Lens(config), path.name
+    elif getattr(source, "row", None) is not None:
+        for row in LENSES:
+            if row.family == CLIP and row.modality not in found:
+                embedding, resampler = presets()[row.id]
+                config = LensConfig(row.modality, 1024, embedding, resampler, tower=TowerConfig(), family=CLIP)
+                with torch.device("meta"):
+                    found[row.modality] = Lens(config), ONE_STOP
+    return found
+
+
 def image_settings(source: str | Path | Mapping[str, Any], size: int) -> ImageSettings:
     """How a CLIP sees pictures: shorter side to `size` by bicubic, centre crop, mean and deviation of its files.
 
@@ -259,6 +347,9 @@ def image_settings(source: str | Path | Mapping[str, Any], size: int) -> ImageSe
         CheckpointError: its files say another size than the tower reads.
     """
     values = dict(source) if isinstance(source, Mapping) else _preprocessing(source)
+    for key in ("image_mean", "image_std"):
+        if not isinstance(values.get(key, []), (list, tuple)):
+            raise CheckpointError(f"The image processor of this CLIP has {key} {values[key]!r}; it must be 3 numbers.")
     crop = values.get("crop_size", values.get("size", size))
     made = crop.get("height", crop.get("shortest_edge")) if isinstance(crop, Mapping) else crop
     if made != size:
@@ -266,11 +357,9 @@ def image_settings(source: str | Path | Mapping[str, Any], size: int) -> ImageSe
             f"The image processor of this CLIP makes pictures of {made} pixels; its ViT reads {size}."
         )
     means = {key: tuple(values[f"image_{key}"]) for key in ("mean", "std") if values.get(f"image_{key}")}
-    filters = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+    bilinear = values.get("resample", 3) == 2  # Pillow's number; 3 is bicubic
     resize = "shorter" if values.get("do_center_crop", True) else "squash"
-    return ImageSettings(
-        size=size, resize=resize, interpolation=filters.get(values.get("resample", 3), "bicubic"), **means
-    )
+    return ImageSettings(size=size, resize=resize, interpolation="bilinear" if bilinear else "bicubic", **means)
 
 
 def _preprocessing(source: str | Path) -> dict[str, Any]:
@@ -279,7 +368,7 @@ def _preprocessing(source: str | Path) -> dict[str, Any]:
         return {}
     found = read_host_json(source, "preprocessor_config.json")
     if found is None and isinstance(source, Path) and (source / _CONFIG).is_file():
-        own = read_json_object(source / _CONFIG).get("preprocess_cfg", {})
+        own = _part(read_json_object(source / _CONFIG), "preprocess_cfg", str(source))
         return {f"image_{key}": own[key] for key in ("mean", "std") if key in own}
     return found or {}
 

@@ -110,7 +110,12 @@ def load_host(
 def _load(found: str | Path, options: LoadOptions) -> Host:
     if options.dtype != torch.float32 and options.device_map is None:
         log.warning("%s on a CPU multiplies many times slower than float32; it only saves memory.", options.dtype)
-    host: Host = resolve(kind_of(found).host).load(found, options)
+    try:
+        host: Host = resolve(kind_of(found).host).load(found, options)
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise unreachable(found, error) from error  # a bare one is how tokenizers tells of a damaged file
     freeze(host.model)
     return host
 

@@ -110,12 +110,7 @@ class Embedding(ABC):
             Unsupported: the host has no text tower.
         """
         names = check_labels(labels)
-        templates = [template] if isinstance(template, str) else list(template)
-        if not templates:
-            raise ConfigError("There are 0 templates; give at least 1, such as 'a photo of a {}'.")
-        for one in templates:
-            if "{}" not in one:
-                raise ConfigError(f"The template {one!r} has no {{}}, where a label stands.")
+        templates = _check_templates(template)
         texts = [Text(one.replace("{}", name)) for name in names for one in templates]
         written = self.embed(texts, "text").unflatten(0, (len(names), len(templates)))  # (L, templates, E)
         return normalize(written.mean(dim=1), dim=-1)
@@ -153,7 +148,8 @@ class Embedding(ABC):
         names = check_labels(labels)
         if vectors is not None and template is not None:
             raise ConfigError("classify takes a template or vectors of the labels, not both: vectors have theirs in.")
-        written = self.label_vectors(names, template or "{}") if vectors is None else _checked(vectors, names)  # (L, E)
+        template = "{}" if template is None else template
+        written = self.label_vectors(names, template) if vectors is None else _checked(vectors, names)  # (L, E)
         seen = self.embed(inputs, "text" if vectors is None else None, modality=modality)  # (B, E)
         if seen.shape[1] != written.shape[1]:
             raise DoesNotFit(
@@ -211,8 +207,23 @@ class Embedding(ABC):
         return self.text_tower
 
 
-def _checked(vectors: Tensor, names: Sequence[str]) -> Tensor:  # (L, E) -> (L, E)
+def _check_templates(template: str | Sequence[str]) -> list[str]:
+    """The templates, if each has a place for a label."""
+    templates = [template] if isinstance(template, str) else list(template) if is_several(template) else []
+    if not templates:
+        raise ConfigError(f"template is {template!r}; give a text or a list of texts, such as 'a photo of a {{}}'.")
+    for one in templates:
+        if not isinstance(one, str) or "{}" not in one:
+            raise ConfigError(f"The template {one!r} has no {{}}, where a label stands.")
+    return templates
+
+
+def _checked(vectors: Any, names: Sequence[str]) -> Tensor:  # (L, E) -> (L, E)
     """Given vectors of labels, of unit length."""
+    try:
+        vectors = torch.as_tensor(vectors, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DoesNotFit(f"The vectors of the labels are a {type(vectors).__name__}, not a tensor (L, E).") from error
     if vectors.ndim != 2 or len(vectors) != len(names):
         raise DoesNotFit(
             f"The vectors of the labels have the shape {tuple(vectors.shape)}; for {len(names)} labels it is "

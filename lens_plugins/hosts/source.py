@@ -232,8 +232,8 @@ def from_pretrained_options(source: str | Path) -> dict[str, Any]:
 def unreachable(source: str | Path, error: Exception) -> CheckpointError:
     """The refusal of a host whose files cannot be fetched or read."""
     return CheckpointError(
-        f"The host {source} cannot be loaded: {reason_of(error)} Check the name and the network, or give a folder; "
-        "pocket-instructblip needs neither."
+        f"The host {source} cannot be loaded: {reason_of(error).rstrip('.')}. Check the name and the network, or give "
+        "a folder; pocket-instructblip needs neither."
     )
 
 

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -37,7 +38,9 @@ EXACT_ROWS = 20_000
 """Up to so many rows are compared one by one; above, an approximate index (IVF-PQ) finds the nearest."""
 _FORMAT = 1
 _KEY = b"lens_plugins"  # of our notes in the metadata of a table's schema
+_WORDS = ("file", "modality", "content", "lens")
 _AT_ONCE = 1024  # files whose rows are written in one commit
+_ROWS_AT_ONCE = 65_536  # the same where vectors are there
 _PROBES, _REFINE = 40, 20  # partitions searched, and how many candidates each wanted row is chosen from
 _Note = Callable[[int], Any]
 
@@ -181,16 +184,60 @@ class Index:
             vectors = embed_each(host, [one.source for one in chunk.new], space=self.space, batch_size=batch_size)
             for one, vector in zip(chunk.new, vectors):
                 if isinstance(vector, Tensor):
-                    rows.append(self._row(one, vector.tolist()))
+                    rows.append(self._row(one, vector.numpy()))
                 else:
                     failed.append((one.path, str(vector)))
-            self._write(rows)
+            if rows:
+                self._write(self._table_of(rows))
             made = len(rows) - len(chunk.rows)
             done = Added(done.added + made, done.known + chunk.known, 0, [*done.failed, *failed])
             if note:
                 note(done.added + done.known + len(done.failed))
         self._tidy()
         return done
+
+    def add_rows(self, rows: pa.Table) -> int:
+        """Take over rows of another index of the same host, as its ``to_arrow(vectors=True)`` gives them.
+
+        So indices that were built apart become one. Rows of files that are there are replaced.
+
+        Raises:
+            DoesNotFit: they are of another host, space or width.
+        """
+        raw = (rows.schema.metadata or {}).get(_KEY)
+        mine = self._schema(1).metadata[_KEY] if self._table is None else self._table.schema.metadata[_KEY]
+        width = None if self._table is None else self._table.schema.field("vector").type
+        if (
+            raw != mine
+            or rows.column_names != [*_WORDS, "vector"]
+            or width not in (None, rows.schema.field("vector").type)
+        ):
+            raise DoesNotFit(
+                f"The rows are no rows of an index like {self.path}: they need its columns and to_arrow's metadata, "
+                "with the same host, space and width."
+            )
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            self._write(rows.slice(start, _ROWS_AT_ONCE))
+        self._tidy()
+        return len(rows)
+
+    def as_rows(
+        self, files: Sequence[str], vectors: np.ndarray | Tensor, modality: str, *, content: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Rows for `add_rows` of vectors that this host made elsewhere.
+
+        Args:
+            files: absolute paths, or whatever else names the things.
+            vectors: (N, E), of unit length.
+            modality: of all.
+            content: sha256 of each file's bytes, so that `add` knows it again; None: it does not.
+        """
+        lens, empty = self._lens(modality), [""] * len(files)
+        rows = zip(files, content or empty, np.asarray(vectors, np.float32))
+        return self._table_of([
+            {"file": file, "modality": modality, "content": digest, "lens": lens, "vector": vector}
+            for file, digest, vector in rows
+        ])  # fmt: skip
 
     def remove(self, *places: str | os.PathLike[str]) -> int:
         """Forget files, folders and what a pattern matches ("sounds/*.wav"); returns how many rows went."""
@@ -256,11 +303,12 @@ class Index:
         vectors: bool = False,
     ) -> pa.Table:  # fmt: skip
         """Rows as Arrow: file, modality, content (sha256), lens, and (N, E) vectors where asked for."""
-        columns = ["file", "modality", "content", "lens", *(["vector"] if vectors else [])]
+        columns = [*_WORDS, *(["vector"] if vectors else [])]
+        if self._table is None:
+            return _pyarrow().table({name: [] for name in columns})
         with self._told():
-            if self._table is None:
-                return _pyarrow().table({name: [] for name in columns})
-            return self._rows(_where(modality, path), columns)
+            found = self._rows(_where(modality, path), columns)
+        return found.replace_schema_metadata(self._table.schema.metadata)
 
     def stats(self) -> Stats:
         """What the index holds.
@@ -289,8 +337,7 @@ class Index:
 
     @cached_property
     def _host_digest(self) -> str:
-        assert self.host is not None
-        return host_digest(self.host)
+        return host_digest(self._need_host("vectors are made"))
 
     def _need_host(self, what: str) -> Host:
         if self.host is None:
@@ -387,29 +434,31 @@ class Index:
         with self._told():
             return self._rows(f"content IN ({', '.join(map(_quoted, contents))})").to_pylist()
 
-    def _row(self, one: _File, vector: Sequence[float]) -> dict[str, Any]:
+    def _row(self, one: _File, vector: np.ndarray) -> dict[str, Any]:
         return {
             "file": one.path, "modality": one.modality, "content": one.content, "lens": self._lens(one.modality),
             "vector": vector,
         }  # fmt: skip
 
-    def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _table_of(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+        pa = _pyarrow()
+        vectors = np.stack([np.asarray(row["vector"], np.float32) for row in rows])  # (N, E)
+        words = [pa.array([row[name] for row in rows], pa.string()) for name in _WORDS]
+        columns = [*words, pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])]
+        return pa.Table.from_arrays(columns, schema=self._schema(vectors.shape[1]))
+
+    def _write(self, rows: pa.Table) -> None:
         """One commit: rows of files that are there are replaced."""
-        if not rows:
-            return
         with self._told():
             if self._table is None:
-                self._table = self._base.create_table(self.space, schema=self._schema(len(rows[0]["vector"])))
-            made = _pyarrow().Table.from_pylist(list(rows), schema=self._table.schema)
+                self._table = self._base.create_table(self.space, schema=rows.schema)
             merging = self._table.merge_insert(["file", "modality"])
-            merging.when_matched_update_all().when_not_matched_insert_all().execute(made)
+            merging.when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
     def _schema(self, width: int) -> pa.Schema:
         pa = _pyarrow()
-        assert self.host is not None
-        notes = _Notes(self.space, self.host.name, self._host_digest)
-        words = [(name, pa.string()) for name in ("file", "modality", "content", "lens")]
-        columns = [*words, ("vector", pa.list_(pa.float32(), width))]
+        notes = _Notes(self.space, self._need_host("rows are made").name, self._host_digest)
+        columns = [*((name, pa.string()) for name in _WORDS), ("vector", pa.list_(pa.float32(), width))]
         return pa.schema(columns, metadata={_KEY: json.dumps(asdict(notes)).encode()})
 
     def _tidy(self) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ConfigError, InputError
+from ..files.opening import brief
 
-__all__ = ["MAX_INSTANCES", "MAX_POINTS", "UNITS", "Crop", "Geometry", "Instance", "Scene", "whole_ids"]
+__all__ = ["MAX_INSTANCES", "MAX_POINTS", "UNITS", "Crop", "Geometry", "Instance", "Scene", "listed", "whole_ids"]
 
 MAX_INSTANCES = 10_000
 MAX_POINTS = 20_000_000  # vertices of one scan: Matterport's biggest building has some 5 million
@@ -75,6 +76,18 @@ class Scene:
     up: str = "z"
     geometry: Geometry | None = None
     notes: tuple[str, ...] = ()  # what was left out or guessed, a sentence each
+
+
+def listed(folder: Path) -> list[Path]:
+    """What a folder holds, by name.
+
+    Raises:
+        InputError: it cannot be listed.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{brief(folder)} cannot be listed: {error.strerror or error}.") from error
 
 
 def whole_ids(values: np.ndarray, name: str, zero: str) -> np.ndarray:

@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..files.opening import brief, read_bytes
 from ..inputs.pictures import open_picture
 from ..inputs.rows import parse_rows
-from .data import MAX_INSTANCES, Crop
+from .data import MAX_INSTANCES, Crop, listed
 
 __all__ = ["Frame", "Frames", "Seen", "Sightings", "find_frames", "is_frames_folder"]
 
@@ -65,7 +65,7 @@ def find_frames(folder: Path, most: int) -> Frames:
     Raises:
         InputError: a file of a frame is absent, a pose or camera is not one, or no frame can be used.
     """
-    names = sorted((folder / "color").iterdir(), key=lambda path: (len(path.stem), path.stem))
+    names = sorted(listed(folder / "color"), key=lambda path: (len(path.stem), path.stem))
     pictures = [path for path in names if path.suffix.lower() in _PICTURES]
     masks = next((folder / name for name in _MASKS if (folder / name).is_dir()), None)
     step = max(1.0, len(pictures) / most)

@@ -13,7 +13,7 @@ from ..catalog import modality_of_suffix
 from ..errors import ConfigError, InputError
 from ..files.opening import brief, check_file, local_path
 from .clusters import cluster_points
-from .data import MAX_INSTANCES, UNITS, Crop, Geometry, Instance, Scene
+from .data import MAX_INSTANCES, UNITS, Crop, Geometry, Instance, Scene, listed
 from .frames import Frames, Seen, Sightings, find_frames, is_frames_folder
 from .scans import SCAN_SUFFIXES, read_geometry
 
@@ -79,10 +79,7 @@ def read_scene(
 
 def _mesh_in(folder: Path) -> Path | None:
     """The one cloud or mesh of a folder; of ScanNet's several, the one that its ids are for."""
-    try:
-        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SCAN_SUFFIXES and path.is_file())
-    except OSError as error:
-        raise InputError(f"{brief(folder)} cannot be listed: {error.strerror or error}.") from error
+    found = [path for path in listed(folder) if path.suffix.lower() in SCAN_SUFFIXES and path.is_file()]
     scannet = [path for path in found if path.name.endswith("_vh_clean_2.ply")]
     if len(scannet or found) > 1:
         named = ", ".join(path.name for path in (scannet or found)[:5])
@@ -187,10 +184,10 @@ def _of_masks(folder: Path, up: str, crops: int, frames: int) -> Scene:
 def _of_crops(folder: Path, up: str, crops: int) -> Scene:
     """One instance for each picture, and one for each folder of pictures; numbered from 1 in the order of names."""
     instances: list[Instance] = []
-    for entry in sorted(folder.iterdir()):
+    for entry in listed(folder):
         if entry.name.startswith("."):
             continue
-        pictures = [entry] if entry.is_file() else sorted(entry.iterdir()) if entry.is_dir() else []
+        pictures = [entry] if entry.is_file() else listed(entry) if entry.is_dir() else []
         pictures = [path for path in pictures if path.is_file() and modality_of_suffix(path.suffix.lower()) == "image"]
         if pictures:
             kept = tuple(Crop(path, 0, str(path)) for path in pictures[:crops])

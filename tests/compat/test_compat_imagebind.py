@@ -248,6 +248,7 @@ def test_only_what_is_asked_for_is_loaded(here):
         data.load_and_transform_depth_data([here / "disparity.pt"])
     with pytest.raises(Unsupported, match="has no lens for a depth map"):
         model({"depth": torch.zeros(1, 1, 28, 28)})
+    assert list(ViTLens(modality_loaded="audio").host.lenses) == ["audio"]
     assert list(ViTLens(modality_loaded=["image", "pc", "video", "text"]).host.lenses) == ["point_cloud"]
 
 
@@ -317,6 +318,18 @@ def test_nothing_to_load_is_refused(model):
         data.load_and_transform_text([], "cpu")
     with pytest.raises(InputError, match=r"no file gone\.png"):
         data.load_and_transform_vision_data(["gone.png"], "cpu")
+
+
+def test_odd_arguments_of_loaders(model):
+    with pytest.raises(InputError, match="A int is no text"):
+        data.load_and_transform_text(3)
+    with pytest.raises(ConfigError, match="model is a int"):
+        data.load_and_transform_text("a", model=3)
+    for load in (data.load_and_transform_text, data.load_and_transform_vision_data):
+        with pytest.raises(ConfigError, match="cuda:99"):
+            load(["gone.png"], "cuda:99")
+    sound = (np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32), 16_000)
+    assert data.load_and_transform_audio_data([sound, sound]).shape == (2, 3, 24, 128)
 
 
 def test_a_model_without_weights_or_with_others_is_refused(tmp_path, monkeypatch):

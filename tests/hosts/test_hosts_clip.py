@@ -1,5 +1,6 @@
 """A host that embeds: CLIP in four layouts, lenses with towers and without, texts, refusals."""
 
+import copy
 import gzip
 import json
 import math
@@ -9,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 from PIL import Image
-from transformers import CLIPForImageClassification, CLIPProcessor
+from transformers import CLIPForImageClassification, CLIPModel, CLIPProcessor
 
 from lens_plugins import Text, load_host
 from lens_plugins.catalog import modalities
@@ -19,6 +21,8 @@ from lens_plugins.hosts import clip_files
 from lens_plugins.hosts.base import CodeHost, PrefixHost
 from lens_plugins.hosts.inspect import inspect_host, verify_host
 from lens_plugins.hosts.source import brings_lenses, find_source, kind_of
+from lens_plugins.hosts.vectors import host_digest
+from lens_plugins.lens.config import DIM_HEAD
 from lens_plugins.lens.loading import load_lens
 from lens_plugins.splice import digest
 from lens_plugins.testing import EmbeddingHostContract
@@ -304,6 +308,34 @@ def test_half_precision_stays_near(folders):
     assert (vectors * whole).sum(dim=-1).min() > 0.95
 
 
+def test_the_digest_of_a_host_knows_all_that_vectors_depend_on(folders):
+    before = host_digest(load_host(folders["transformers"]))
+    assert host_digest(load_host(folders["open_clip"])) == before
+    for part in ("visual_projection", "text_projection", "vision_model", "text_model"):
+        host = load_host(folders["transformers"])
+        next(iter(getattr(host.model, part).parameters())).view(-1)[0] += 1
+        assert host_digest(host) != before, part
+
+
+def test_a_copy_embeds_the_same(whole):
+    given = ["text:a bird", small_input("image"), small_input("audio")]
+    torch.testing.assert_close(copy.deepcopy(whole).embed(given), whole.embed(given))
+
+
+def test_offloaded_weights_embed_the_same(folders, whole):
+    given = ["text:a bird", small_input("image"), small_input("audio")]
+    expected = whole.embed(given)
+    cpu_offload(whole.model, execution_device=torch.device("cpu"))
+    torch.testing.assert_close(whole.embed(given), expected)
+    torch.testing.assert_close(load_host(folders["files"], device_map="auto").embed(given), expected)
+
+
+@pytest.mark.parametrize("place", [{"": "cpu"}, "disk"])
+def test_placement_by_parts_is_for_transformers_layout(folders, place):
+    with pytest.raises(ConfigError, match="is for CLIP in transformers' layout; give device="):
+        load_host(folders["vitlensL"], device_map=place)
+
+
 def test_nothing_moves(whole):
     before = digest(whole.model), {name: digest(lens) for name, lens in whole.lenses.items()}
     whole.embed([small_input(name) for name in ("image", *SENSES)])
@@ -321,7 +353,6 @@ def test_a_loaded_model_is_wrapped(folders, tmp_path):
     assert bare.embed(small_input("image")).shape == (1, SPACE)
     with pytest.raises(CheckpointError, match="no tokenizer for texts"):
         bare.embed("text:a bird")
-    from transformers import CLIPModel
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     images = CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
@@ -351,6 +382,32 @@ def test_the_name_leads_to_the_released_files(folders, monkeypatch):
     with pytest.raises(ConfigError, match="do not tell"):
         load_host("vitlensL")
     assert set(asked) == {("TencentARC/ViT-Lens", "vitlensL.pt", None)}
+
+
+def test_the_name_alone_loads_what_the_released_file_holds(tmp_path, monkeypatch):
+    """Heads are told by the released widths; here the small widths are made such."""
+    folder = write_clip(tmp_path / "host", "vitlensL", lenses=["depth"])
+    monkeypatch.setattr(clip_files, "fetch", lambda repository, file, *, revision=None: folder / file)
+    monkeypatch.setitem(clip_files._HEADS, 32, 4)
+    monkeypatch.setattr(clip_files, "_TEXT_HEAD", 8)
+    monkeypatch.setitem(DIM_HEAD, 32, 8)
+    found = load_host("vitlensL")
+    assert (found.name, list(found.lenses)) == ("vitlensL", ["depth"])
+    given = [small_input("image"), small_input("depth")]
+    torch.testing.assert_close(found.embed(given), load_host(folder).embed(given))
+
+
+def test_the_released_clip_is_told_by_its_shapes():
+    config = clip_files._vit_l_14()
+    with torch.device("meta"):
+        state = dict(CLIPModel(config).state_dict())
+    found = clip_files._clip_config(state, {}, "vitlensL.pt")
+    for part in ("vision_config", "text_config"):
+        own, told = getattr(found, part).to_dict(), getattr(config, part).to_dict()
+        differ = {name for name in own if own[name] != told[name]}
+        assert differ <= {"eos_token_id"}, part
+    assert found.text_config.num_attention_heads == 12
+    assert found.projection_dim == 768
 
 
 def test_without_the_hub_the_name_is_one_sentence():
@@ -408,6 +465,14 @@ def spoil_config(folder):
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"vision_cfg": {"head_width": 5}}}))
 
 
+def spoil_head_width(folder):
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"vision_cfg": {"head_width": "8"}}}))
+
+
+def spoil_means(folder):
+    (folder / "preprocessor_config.json").write_text(json.dumps({"size": 28, "image_mean": 3, "resample": [2]}))
+
+
 def spoil_part(folder):
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"vision_cfg": 3}}))
 
@@ -434,6 +499,8 @@ def spoil_tokenizer(folder):
 SPOILT = {
     "weights": (spoil_weights, CheckpointError, r"lacks .*token_embedding"),
     "heads": (spoil_config, ConfigError, r"picture tower .* is 32 wide, and its heads are 6"),
+    "width of a head": (spoil_head_width, ConfigError, "head_width in the .* is '8'; it must be 1 to 32"),
+    "means": (spoil_means, CheckpointError, "has image_mean 3; it must be 3 numbers"),
     "configuration": (spoil_part, ConfigError, "vision_cfg in the open_clip_config.json .* must hold named values"),
     "settings of nothing": (spoil_settings, ConfigError, "names 'smell'; lenses here: .*audio"),
     "settings that are none": (spoil_settings_kind, ConfigError, "must hold named values for each modality"),
@@ -467,6 +534,14 @@ def test_wrong_batches_are_refused(whole):
         whole.texts.features(torch.tensor([[0, 514]]))
     with pytest.raises(InputError, match="3 is of the type int"):
         whole.texts.ids(["a", 3])
+    with pytest.raises(InputError, match=r"type torch\.bool; .* reads whole numbers"):
+        whole.texts.features(torch.zeros(1, 77, dtype=torch.bool))
+    with pytest.raises(Unsupported, match="makes a vector of one input; 2 stand together"):
+        whole.embed([[small_input("image"), small_input("depth")]])
+    with pytest.raises(InputError, match="half a character"):
+        whole.embed(Text("\ud800"))
+    with pytest.raises(InputError, match="image comes as a list"):
+        whole.features("image", [1])
     with pytest.raises(InputError, match="0 inputs to embed"):
         whole.embed([])
 

@@ -97,6 +97,16 @@ def test_a_missing_tokenizer_names_its_folder(folder, place):
         load_host(folder)
 
 
+def test_a_tokenizer_whose_vocabulary_is_damaged(folder):
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    tokenizer["model"].update(vocab={"<s>": vocabulary["<s>"]}, unk_token="[UNK]")
+    path.write_text(json.dumps(tokenizer))
+    with pytest.raises(CheckpointError, match=r"host cannot be loaded: WordLevel error.*vocabulary\. Check the name"):
+        load_host(folder)
+
+
 def test_a_mismatched_tokenizer_names_both_numbers(folder, host_folder):
     host = load_host(folder)
     host.qformer_tokenizer.add_tokens(["short" + str(n) for n in range(40)])

@@ -324,3 +324,30 @@ def test_the_pocket_host_has_a_text_tower():
     answers = host.classify([points], ["chair", "dog", "piano"])[0]
     assert {answer["label"] for answer in answers} == {"chair", "dog", "piano"}
     assert sum(answer["score"] for answer in answers) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("template", [3, [], [3], "", "no place", ["{}", "no place"]])
+def test_templates_that_are_none(host, template):
+    with pytest.raises(ConfigError, match=r"template"):
+        host.classify(small_input("image"), ["a", "b"], template=template)
+
+
+def test_vectors_of_labels(host, told):
+    thing = small_input("depth")
+    told.table = {"a": torch.ones(TEXT_WIDTH), "b": torch.eye(TEXT_WIDTH)[0]}
+    expected = host.classify(thing, ["a", "b"])
+    for vectors in (torch.stack(list(told.table.values())), [[1.0] * TEXT_WIDTH, [1.0] + [0.0] * (TEXT_WIDTH - 1)]):
+        found = host.classify(thing, ["a", "b"], vectors=vectors)
+        assert [one["label"] for one in found] == [one["label"] for one in expected]
+        assert found[0]["score"] == pytest.approx(expected[0]["score"], abs=1e-5)
+    wrong = {
+        "not finite": torch.full((2, TEXT_WIDTH), float("nan")),
+        r"\(2, E\)": torch.ones(3, TEXT_WIDTH),
+        "9 wide, those of .* are 8 wide": torch.ones(2, 9),
+        "are a str, not a tensor": "chair",
+    }
+    for sentence, vectors in wrong.items():
+        with pytest.raises(DoesNotFit, match=sentence):
+            host.classify(thing, ["a", "b"], vectors=vectors)
+    with pytest.raises(ConfigError, match="template or vectors"):
+        host.classify(thing, ["a", "b"], template="{}", vectors=torch.ones(2, TEXT_WIDTH))

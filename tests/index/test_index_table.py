@@ -162,6 +162,18 @@ def test_vectors_of_another_host_or_lens_are_refused_by_name(index, host, folder
     assert changed.add([audio]).added == 1
 
 
+def test_indices_built_apart_become_one(index, host, files, folder, tmp_path):
+    parts = [Index(tmp_path / name, host) for name in ("a", "b", "both")]
+    parts[0].add(files[:7])
+    parts[1].add(files[5:])
+    assert sum(parts[2].add_rows(part.to_arrow(vectors=True)) for part in parts[:2]) == 14
+    assert parts[2].search(files[3], 12).equals(index.search(files[3], 12))
+    with pytest.raises(DoesNotFit, match="no rows of an index like"):
+        parts[2].add_rows(parts[0].to_arrow())
+    with pytest.raises(DoesNotFit, match="no rows of an index like"):
+        parts[2].add_rows(parts[0].to_arrow(vectors=True).replace_schema_metadata(None))
+
+
 def test_stats(index):
     stats = index.stats()
     assert (stats.rows, stats.space, stats.exact) == (12, "vision", True)
@@ -204,17 +216,10 @@ def test_many_rows_get_an_approximate_index_that_finds_the_same(host, monkeypatc
     centres = random.normal(size=(20, width))
     vectors = centres[np.arange(1000) % 20] + 0.5 * random.normal(size=(1000, width))
     vectors = torch.nn.functional.normalize(torch.tensor(vectors, dtype=torch.float32), dim=-1)
-    index._write([
-        {"file": f"/f{i}", "modality": "image", "content": f"{i}", "lens": "x", "vector": vector.tolist()}
-        for i, vector in enumerate(vectors[:500])
-    ])  # fmt: skip
-    index._tidy()
+    rows = index.as_rows([f"/f{i}" for i in range(1000)], vectors, "image")
+    index.add_rows(rows.slice(0, 500))
     assert index.stats().exact
-    index._write([
-        {"file": f"/f{i}", "modality": "image", "content": f"{i}", "lens": "x", "vector": vector.tolist()}
-        for i, vector in enumerate(vectors[500:], 500)
-    ])  # fmt: skip
-    index._tidy()
+    assert index.add_rows(rows.slice(500)) == 500
     assert not index.stats().exact
     wanted = (vectors[:50] @ vectors.T).topk(10).indices
     found = [set(index.search(vector, 10).column("file").to_pylist()) for vector in vectors[:50]]

@@ -9,7 +9,7 @@ import torch
 
 from lens_plugins.errors import InputError
 from lens_plugins.inputs import arrays
-from lens_plugins.inputs.arrays import as_array, load_array
+from lens_plugins.inputs.arrays import array_names, as_array, load_array
 
 VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -160,3 +160,11 @@ def test_a_file_that_holds_something_else(tmp_path):
     (tmp_path / "a.npz").write_bytes(buffer.getvalue())
     with pytest.raises(InputError, match="holds the arrays none"):
         load_array(tmp_path / "a.npz", ("x",))
+
+
+def test_names_of_the_arrays_in_a_file(tmp_path):
+    np.savez(tmp_path / "a.npz", points=np.zeros((2, 3)), instance=np.zeros(2))
+    assert array_names(tmp_path / "a.npz") == ["points", "instance"]
+    (tmp_path / "b.npz").write_bytes(b"PK\x03\x04 and nothing")
+    with pytest.raises(InputError, match=r"b.npz is not a whole .npz file of numbers"):
+        array_names(tmp_path / "b.npz")

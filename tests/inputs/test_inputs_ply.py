@@ -213,3 +213,27 @@ def test_areas_of_a_polygon_of_many_corners(tmp_path):
     head = header("ascii", ("vertex", 300, VERTEX), ("face", 1, ["property list ushort int vertex_indices"]))
     content = head + body("ascii", [[("f4", p)] for p in ring.tolist()], faces([range(300)]))
     assert area(read(tmp_path, "a.ply", content)[0]) == pytest.approx(np.pi, rel=1e-3)
+
+
+@pytest.mark.parametrize("form", ["ascii", "binary_little_endian", "binary_big_endian"])
+def test_further_properties_of_vertices_and_faces(tmp_path, form):
+    vertex = [*VERTEX, "property int Instance", "property uchar red"]
+    face = [*FACE, "property int object_id"]
+    head = header(form, ("vertex", 2, vertex), ("face", 2, face))
+    if form == "ascii":
+        content = head + b"0 1 2 7 250\n3 4 5 -1 3\n3 0 1 0 40\n4 0 1 0 1 50\n"
+    else:
+        order = "<" if "little" in form else ">"
+        rows = np.array([(0, 1, 2, 7, 250), (3, 4, 5, -1, 3)], f"{order}f4, {order}f4, {order}f4, {order}i4, u1")
+        faces_ = [(3, (0, 1, 0), 40), (4, (0, 1, 0, 1), 50)]
+        content = head + rows.tobytes()
+        for count, corners, own in faces_:
+            content += bytes([count]) + np.array([*corners, own], f"{order}i4").tobytes()
+    found = ply.read_ply_fields(content, tmp_path / "a.ply", {"instance", "object_id", "green"})
+    assert found.vertices.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert {name: values.tolist() for name, values in found.of_vertices.items()} == {"instance": [7, -1]}
+    assert {name: values.tolist() for name, values in found.of_faces.items()} == {"object_id": [40, 50]}
+    assert found.counts.tolist() == [3, 4]
+    assert [part.tolist() for part in ply.read_ply(content, tmp_path / "a.ply")] == [
+        found.vertices.tolist(), found.corners.tolist(), [3, 4]
+    ]  # fmt: skip

@@ -139,3 +139,22 @@ def test_plain_values():
         "crops": 2,
         "frame": "0.jpg",
     }
+
+
+def test_a_host_of_the_vitlens_family_searches_too(tmp_path):
+    from lens_plugins import load_host
+    from lens_plugins.testing.small_clip import small_tower_lens, write_clip
+
+    host = load_host(write_clip(tmp_path / "host", "transformers"))
+    host.plug(small_tower_lens("point_cloud"))
+    found = search_scene(host, scene(), "text:a chair", combine="max")
+    asked = host.embed("text:a chair")[0]
+    expected = {}
+    for each in scene().instances[:3]:
+        vectors = [host.embed(crop.picture)[0] for crop in each.crops]
+        if each.points is not None:
+            turned = each.points[:, [0, 2, 1]] * (1, 1, -1)
+            vectors.append(host.embed(turned, modality="point_cloud")[0])
+        expected[each.id] = max(float(vector @ asked) for vector in vectors)
+    assert [each.instance.id for each in found] == sorted(expected, key=lambda own: -expected[own])
+    assert np.allclose([each.score for each in found], sorted(expected.values(), reverse=True), atol=1e-5)

@@ -141,3 +141,16 @@ def test_what_is_no_scan(tmp_path):
     write_frames(tmp_path / "f", [(EYE, {})])
     with pytest.raises(InputError, match="has 0 instances in the masks of 1 frames"):
         read_scene(tmp_path / "f")
+
+
+def test_folders_that_cannot_be_listed(tmp_path, monkeypatch):
+    (tmp_path / "lamp").mkdir()
+
+    def iterdir(self):
+        if self.name == "lamp":
+            raise PermissionError(13, "Permission denied")
+        return iter([tmp_path / "lamp"])
+
+    monkeypatch.setattr("pathlib.Path.iterdir", iterdir)
+    with pytest.raises(InputError, match="lamp cannot be listed: Permission denied"):
+        read_scene(tmp_path)

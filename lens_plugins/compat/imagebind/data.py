@@ -7,7 +7,7 @@ where there is none yet; ``model=`` names another one. All settings beside ``dev
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..._config import FrozenConfig
 from ...catalog import find_modality, resolve
-from ...errors import InputError, Unsupported
+from ...errors import ConfigError, InputError, Unsupported
+from ...hosts.base import check_device
 from ...hosts.clip import ClipHost, token_ids
 from ...hosts.clip_files import load_words
 from ...inputs import read
@@ -58,12 +59,14 @@ def load_and_transform_text(
     """
     if text is None:
         return None
+    if not isinstance(text, Iterable):
+        raise InputError(f"A {type(text).__name__} is no text; give a list of texts.")
     texts = [text] if isinstance(text, str) else list(text)
     if not texts:
         raise InputError("There are 0 texts to load; at least 1 is needed.")
     host = _host_of(model)
     ids = token_ids(_common_words(), texts, _CONTEXT, pad=True) if host is None else host.texts.ids(texts, pad=True)
-    return ids.to(device)
+    return ids.to(_place(device))
 
 
 def load_and_transform_vision_data(
@@ -150,7 +153,8 @@ def load_and_transform_point_cloud_data(
     """
     if cloud_paths is None:
         return None
-    clouds = [one.to(device) for one in _read(cloud_paths, "point_cloud", model, settings)]
+    place = _place(device)
+    clouds = [one.to(place) for one in _read(cloud_paths, "point_cloud", model, settings)]
     return torch.stack(clouds) if len({len(cloud) for cloud in clouds}) == 1 else clouds
 
 
@@ -222,7 +226,15 @@ def load_and_transform_imu_data(imu_paths: Paths | None, device: Device = None, 
 def _host_of(model: ImageBindModel | ClipHost | None) -> ClipHost | None:
     if model is None:
         return last_host()
-    return model if isinstance(model, ClipHost) else model.host
+    host = getattr(model, "host", model)
+    if not isinstance(host, ClipHost):
+        raise ConfigError(f"model is a {type(model).__name__}; give one of imagebind_huge, or a host that embeds.")
+    return host
+
+
+def _place(device: Device) -> torch.device | None:
+    """The device, if this machine has it."""
+    return None if device is None else check_device(device)
 
 
 @cache
@@ -238,7 +250,10 @@ def _stacked(
     model: ImageBindModel | ClipHost | None,
     values: Mapping[str, Any],
 ) -> Tensor | None:
-    return None if paths is None else torch.stack(_read(paths, modality, model, values)).to(device)
+    if paths is None:
+        return None
+    place = _place(device)  # before anything is read
+    return torch.stack(_read(paths, modality, model, values)).to(place)
 
 
 def _read(

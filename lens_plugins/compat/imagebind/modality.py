@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 from ...errors import ConfigError, Unsupported
 
-__all__ = ["ModalityType", "modality_of"]
+__all__ = ["ModalityType", "modalities_of", "modality_of"]
 
 
 class ModalityType:
@@ -35,6 +36,18 @@ _WITHOUT = {
 }
 
 
+def modalities_of(keys: str | Iterable[str] | None) -> set[str] | None:
+    """What several keys are called in this package, or one; None stays None.
+
+    Raises:
+        Unsupported: as `modality_of`.
+        ConfigError: as `modality_of`.
+    """
+    if keys is None:
+        return None
+    return {modality_of(key) for key in ([keys] if isinstance(keys, str) else keys)}
+
+
 def modality_of(key: object) -> str:
     """What a key is called in this package: "vision" is "image", all others keep their names.
 
@@ -47,6 +60,6 @@ def modality_of(key: object) -> str:
         raise Unsupported(f"There is no lens for {_WITHOUT[name]}. There are: {', '.join(_OURS)}.")
     if name not in _OURS and name not in _ALSO:
         near = get_close_matches(name, [*_OURS, *_ALSO], n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"Known: {', '.join(_OURS)}."
-        raise ConfigError(f"There is no modality {name!r}; {hint}")
+        hint = f"; did you mean {near[0]!r}?" if near else f". Known: {', '.join(_OURS)}."
+        raise ConfigError(f"There is no modality {name!r}{hint}")
     return _ALSO.get(name) or _OURS[name] or name

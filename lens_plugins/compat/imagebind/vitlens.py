@@ -17,7 +17,7 @@ from ...errors import ConfigError, InputError, Unsupported
 from ...hosts.clip import ClipHost
 from ...inputs import DepthSettings, read
 from ...inputs.base import several
-from .modality import modality_of
+from .modality import modalities_of, modality_of
 from .weights import open_host, remember
 
 __all__ = ["ViTLens", "clean_caption"]
@@ -53,9 +53,10 @@ class ViTLens:
     ) -> None:
         if model_var != "vitlensL":
             raise Unsupported(f"There are no weights of {model_var!r}; vitlensL is the size that was released.")
-        # asked for by name alone, video is no mistake: ViT-Lens's own list of all modalities has it
-        wanted = None if modality_loaded is None else {modality_of(key) for key in modality_loaded if key != "video"}
-        self.host = open_host(load_from_ckpt, wanted, dtype)
+        if modality_loaded is not None and not isinstance(modality_loaded, str):
+            # to load it is no mistake, as ViT-Lens's own list of all modalities has it; to encode it is
+            modality_loaded = [key for key in modality_loaded if key != "video"]
+        self.host = open_host(load_from_ckpt, modalities_of(modality_loaded), dtype)
         remember(self.host)
 
     @property

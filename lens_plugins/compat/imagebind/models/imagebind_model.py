@@ -17,7 +17,7 @@ from typing_extensions import Self
 
 from ....errors import ConfigError, InputError, Unsupported
 from ....hosts.clip import ClipHost
-from ..modality import ModalityType, modality_of
+from ..modality import ModalityType, modalities_of, modality_of
 from ..weights import open_host, remember
 
 __all__ = ["SCALES", "ImageBindModel", "ModalityType", "imagebind_huge"]
@@ -215,10 +215,9 @@ def imagebind_huge(
     """
     if not pretrained:
         raise Unsupported("imagebind_huge() makes no model with random weights; call imagebind_huge(pretrained=True).")
-    wanted = None if modalities is None else {modality_of(key) for key in modalities}
     if not isinstance(dtype, torch.dtype):
         raise ConfigError(f"dtype is {dtype!r}; it must be a torch.dtype, such as torch.bfloat16.")
-    host = open_host(store_path, wanted, dtype)
+    host = open_host(store_path, modalities_of(modalities), dtype)
     remember(host)
     model = ImageBindModel(host).eval()
     return (model, host.width) if pandagpt else model
