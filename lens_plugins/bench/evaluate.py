@@ -100,7 +100,7 @@ def _measure(host: Host, folder: Path, clouds: int, points: int, batch_size: int
 
 def _embed(host: Host, files: Sequence[Path], batch_size: int, cache: FeatureCache) -> Tensor:  # (N, E)
     rows = [Row(file.name, file, None) for file in files]
-    return embed_rows(host, rows, "point_cloud", as_it_is, space="text", batch_size=batch_size, cache=cache).vectors
+    return embed_rows(host, rows, "point_cloud", as_it_is, batch_size=batch_size, cache=cache).vectors
 
 
 @torch.no_grad()
