@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from ..evaluate.benchmark import Row, as_it_is
-from ..evaluate.features import FeatureCache, embed_rows
+from ..evaluate.features import embed_rows
 from ..hosts.base import Host
 from ..hosts.loading import load_host
+from ..hosts.vectors import FeatureCache
 from ..inputs import read
 from ..lens.loading import load_lens
 from .lens import hardware

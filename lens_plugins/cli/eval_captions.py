@@ -54,8 +54,8 @@ def captions(
     """
     from ..evaluate.caption_page import write_page
     from ..evaluate.captions import Setting, compare_captions, read_answers, read_things
-    from ..evaluate.features import FeatureCache
     from ..evaluate.loop import spread
+    from ..hosts.vectors import FeatureCache
 
     if page is not None and page.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--page {page}: the page is written as .html.")

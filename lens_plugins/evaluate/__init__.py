@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 from .names import BENCHMARKS, find_benchmark
 
 if TYPE_CHECKING:
+    from ..hosts.vectors import FeatureCache as FeatureCache
     from .benchmark import Benchmark as Benchmark
     from .benchmark import Folders as Folders
     from .benchmark import Published as Published
     from .benchmark import Row as Row
-    from .features import FeatureCache as FeatureCache
     from .loop import Work as Work
     from .loop import evaluate as evaluate
     from .loop import lay_out as lay_out
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Benchmark": ".benchmark",
-    "FeatureCache": ".features",
+    "FeatureCache": "..hosts.vectors",
     "Folders": ".benchmark",
     "Published": ".benchmark",
     "Result": ".report",

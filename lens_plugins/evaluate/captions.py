@@ -20,10 +20,11 @@ from ..errors import ConfigError, InputError
 from ..files.opening import read_bytes
 from ..hosts.base import Host
 from ..hosts.messages import Request
+from ..hosts.vectors import FeatureCache
 from ..inputs.base import Source
 from .benchmark import Row, as_it_is
 from .caption_metrics import CaptionScores, score_captions
-from .features import FeatureCache, Features, Miss, Note, embed_rows
+from .features import Features, Miss, Note, embed_rows
 
 __all__ = ["SYSTEMS", "CaptionResult", "Setting", "Thing", "compare_captions", "read_answers", "read_things"]
 

@@ -3,52 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import sqlite3
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from threading import Lock
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from ..catalog import find_modality
-from ..errors import CheckpointError, InputError, Interrupted, Unsupported
-from ..files.digests import sha256_of
+from ..errors import InputError, Interrupted
 from ..hosts.base import Host
 from ..hosts.messages import Text
-from ..inputs.base import ModalityInput, parse_source, read_as
+from ..hosts.vectors import FeatureCache, host_digest, read_ahead, settings_of, text_digest, vector_key
+from ..inputs.base import ModalityInput, read_as
 from ..inputs.settings import InputSettings
-from ..splice.frozen import digest, tensor_digest
 from .benchmark import Row
 
 __all__ = [
-    "FeatureCache",
     "Features",
     "Miss",
     "Note",
     "Reading",
     "embed_rows",
     "embed_texts",
-    "host_digest",
-    "settings_of",
 ]
 
 Note = Callable[[str, int, int], Any]
 """Called with what goes on, how many are done and how many there are."""
 Reading = Callable[[InputSettings, Mapping[str, Any]], Mapping[str, Any]]
-
-_THREADS = min(4, os.cpu_count() or 1)
-_AHEAD = 4  # batches that are read before they are needed
 
 
 @dataclass(frozen=True)
@@ -79,70 +65,6 @@ class Features:
     seconds: float = 0.0
 
 
-class FeatureCache:
-    """Vectors on disk, by content of the input, how it was read, and which weights made them.
-
-    One SQLite file: a killed run leaves what was written, and several runs and threads may share it.
-
-    Raises:
-        CheckpointError: the folder cannot be written, or its file is no such cache.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.path = Path(folder) / "features.sqlite"
-        self._lock = Lock()
-        with self._told():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._base = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
-            self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute("CREATE TABLE IF NOT EXISTS vectors (key TEXT PRIMARY KEY, vector BLOB NOT NULL)")
-
-    def get(self, key: str) -> Tensor | None:
-        """The vector (E,) of a key, or None."""
-        with self._told(), self._lock:
-            row = self._base.execute("SELECT vector FROM vectors WHERE key = ?", (key,)).fetchone()
-        return None if row is None else torch.from_numpy(np.frombuffer(row[0], np.float32).copy())
-
-    def put(self, vectors: Mapping[str, Tensor]) -> None:
-        """Keep vectors by key; all of them or, if the process ends meanwhile, none."""
-        rows = [(key, vector.contiguous().numpy().tobytes()) for key, vector in vectors.items()]
-        with self._told(), self._lock, self._base:
-            self._base.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
-
-    def close(self) -> None:
-        """Give the file back; nothing can be asked afterwards."""
-        self._base.close()
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error, ValueError) as error:  # ValueError: bytes that are no float32 numbers
-            raise CheckpointError(f"The cache {self.path} cannot be used: {error}. Give another.") from error
-
-
-def host_digest(host: Host, modality: str) -> str:
-    """One sha256 of all weights that a vector of this modality depends on: lens, ViT and text head, or a whole CLIP.
-
-    Settings are left out: they belong to how an input was read.
-    """
-    state = hashlib.sha256(type(host).__name__.encode())
-    lens = host.lenses.get(modality)
-    head = getattr(host.text_tower, "head", None)
-    own: nn.Module = host.vit.module if isinstance(head, nn.Module) else host.model
-    # A lens with a tower of its own needs nothing of the host.
-    for part in (lens, None if lens is not None and lens.tower is not None else own, head):
-        state.update(digest(part).encode() if isinstance(part, nn.Module) else b"-")
-    return state.hexdigest()
-
-
-def _text_digest(host: Host) -> str | None:
-    """The same for texts; None where the text tower shows no weights."""
-    tower = getattr(host.text_tower, "tower", host.text_tower)
-    modules = [part for part in (tower, *getattr(tower, "__dict__", {}).values()) if isinstance(part, nn.Module)]
-    return " ".join(map(digest, modules)) if modules else None
-
-
 def embed_texts(
     host: Host,
     names: Sequence[str],
@@ -162,7 +84,7 @@ def embed_texts(
     weights = Counter(templates)
     weight = torch.tensor(list(weights.values()), dtype=torch.float32)[:, None]  # (templates, 1)
     texts_of = [[template.replace("{c}", name) for template in weights] for name in names]
-    tower = _text_digest(host) if cache else None
+    tower = text_digest(host) if cache else None
     found, step = [], max(1, batch_size // len(weights))
     for start in range(0, len(names), step):
         texts = [text for some in texts_of[start : start + step] for text in some]
@@ -225,7 +147,8 @@ def embed_rows(
     began = time.monotonic()
     run = _Run(host, {row.modality or modality for row in rows}, reading, space, cache)
     try:
-        with closing(_batches(run, rows, modality, batch_size)) as batches:  # ends the threads whatever happens
+        prepare = partial(run.prepare, modality=modality)
+        with closing(read_ahead(rows, prepare, batch_size)) as batches:  # ends the threads whatever happens
             for prepared in batches:
                 run.add(prepared)
                 if note:
@@ -236,22 +159,6 @@ def embed_rows(
     kept = sorted(run.vectors)
     vectors = torch.stack([run.vectors[number] for number in kept]) if kept else torch.empty(0, 0)
     return Features(vectors, kept, run.misses, run.cached, time.monotonic() - began)
-
-
-def _batches(run: _Run, rows: Sequence[Row], modality: str, batch_size: int) -> Generator[list[_Prepared]]:
-    """Prepared rows, a batch at a time; the next ones are read by other threads meanwhile."""
-    coming = iter(rows)
-    waiting: deque[Future[_Prepared]] = deque()
-    pool = ThreadPoolExecutor(_THREADS)
-    try:
-        while True:
-            while len(waiting) < _AHEAD * batch_size and (row := next(coming, None)) is not None:
-                waiting.append(pool.submit(run.prepare, row, modality))
-            if not waiting:
-                return
-            yield [waiting.popleft().result() for _ in range(min(batch_size, len(waiting)))]
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 class _Run:
@@ -275,7 +182,7 @@ class _Run:
             own = self._own[modality]
             changed = self.reading(own, row.facts)
             settings = own.from_dict({**own.to_dict(), **changed}) if changed else own
-            key = self._key(modality, source, settings) if self.cache else ""
+            key = vector_key(self._digests[modality], source, modality, settings, self.space) if self.cache else ""
             known = self.cache.get(key) if self.cache else None
             return _Prepared(key, known, None if known is not None else _read(source, modality, settings))
         except InputError as error:
@@ -298,40 +205,10 @@ class _Run:
                 self.cache.put({one.key: vector for one, vector in zip(new.values(), made)})
         self.done += len(batch)
 
-    def _key(self, modality: str, source: Any, settings: InputSettings) -> str:
-        how = json.dumps([modality, self.space, settings.to_dict()], sort_keys=True)
-        return hashlib.sha256("\n".join((self._digests[modality], _content(source), how)).encode()).hexdigest()
-
-
-def settings_of(host: Host, modality: str) -> InputSettings:
-    """How a host reads a modality: as its lens was trained, or as it sees pictures.
-
-    Raises:
-        Unsupported: there is no lens for it.
-    """
-    if modality in host.lenses:
-        settings: InputSettings = host.lenses[modality].config.input
-        return settings
-    if find_modality(modality).embedding is None:
-        return host.image_settings
-    raise Unsupported(
-        f"{host.name} has no lens for {find_modality(modality).noun}, which this benchmark reads; "
-        f"give one with --lens {modality}=PATH."
-    )
-
 
 def _read(source: Any, modality: str, settings: InputSettings) -> ModalityInput:
     # Without its settings, which may differ from the lens's on purpose: the benchmark says how it is read.
     return replace(read_as(source, modality, lambda _: settings), settings=None)
-
-
-def _content(source: Any) -> str:
-    """A digest of what an input is: of a file's bytes, or of an array's values."""
-    if isinstance(source, str):
-        return sha256_of(parse_source(source)[1])
-    if isinstance(source, os.PathLike):
-        return sha256_of(source)
-    return tensor_digest(torch.from_numpy(np.ascontiguousarray(np.asarray(source))))
 
 
 def _is_missing(error: BaseException) -> bool:

@@ -14,9 +14,10 @@ from torch import Tensor
 from ..errors import ConfigError, InputError
 from ..files.opening import parsing
 from ..hosts.base import Host
+from ..hosts.vectors import FeatureCache
 from ..inputs.settings import InputSettings
 from .benchmark import Benchmark, Folders, Row, Task
-from .features import FeatureCache, Features, Note, embed_rows, embed_texts
+from .features import Features, Note, embed_rows, embed_texts
 from .metrics import TopK, confusion
 from .names import find_benchmark
 from .report import Confusion, Result

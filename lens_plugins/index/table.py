@@ -20,9 +20,8 @@ from torch.nn.functional import normalize
 from .._optional import require
 from ..catalog import modality_of_suffix
 from ..errors import CheckpointError, ConfigError, DoesNotFit, InputError, LensPluginsError, Unsupported
-from ..files.digests import sha256_of
 from ..files.opening import reason_of
-from ..hosts.vectors import embed_each, host_digest
+from ..hosts.vectors import content_digest, embed_each, host_digest, settings_of
 from ..inputs.base import parse_source, several
 
 if TYPE_CHECKING:
@@ -368,8 +367,7 @@ class Index:
         host = self._need_host("inputs are embedded")
         if modality not in self._lenses:
             lens = host.lenses.get(modality)
-            settings = host.image_settings if lens is None else lens.config.input
-            told = json.dumps(settings.to_dict(), sort_keys=True)
+            told = json.dumps(settings_of(host, modality).to_dict(), sort_keys=True)
             digest = hashlib.sha256(f"{host_digest(host, modality)} {told}".encode()).hexdigest()
             name = "the host's own" if lens is None else lens.source.name if lens.source else "a lens"
             self._lenses[modality] = f"{name} ({digest[:12]})"
@@ -412,7 +410,7 @@ class Index:
             try:
                 modality = _modality(os.fspath(name))
                 path = os.path.abspath(parse_source(os.fspath(name))[1])
-                files[path, modality] = _File(path, modality, sha256_of(path))
+                files[path, modality] = _File(path, modality, content_digest(Path(path)))
                 self._check_lens(modality)
             except (InputError, Unsupported) as error:
                 chunk.failed.append((os.fspath(name), str(error)))
