@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,7 +13,10 @@ from ..catalog import find_modality, modality_of_suffix
 from ..errors import InputError
 from .session import Session
 
-__all__ = ["names_in"]
+if TYPE_CHECKING:
+    from ..hosts.base import Host
+
+__all__ = ["host_for", "modality_of", "names_in"]
 
 
 def names_in(session: Session, folder: str, recursive: bool, query: str | None = None) -> list[str]:
@@ -66,3 +71,18 @@ def _files(folder: Path, recursive: bool) -> list[Path]:
         )
     except OSError as error:
         raise InputError(f"{folder} cannot be listed: {error.strerror or error}.") from error
+
+
+def modality_of(name: str) -> str | None:
+    """What a file is by its prefix or its ending."""
+    from ..inputs import parse_source
+
+    named, path = parse_source(name)
+    return named or modality_of_suffix(path.suffix)
+
+
+def host_for(session: Session, names: Sequence[str]) -> Host:
+    """The host with the lenses that the files need, as far as there are some."""
+    for modality in sorted(filter(None, set(map(modality_of, names)))):
+        session.plug(modality)
+    return session.host

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..errors import InputError
-from .folder import names_in
+from .folder import host_for, names_in
 from .options import BatchSize, InputOptions, Json, TextHostOptions, spelled_out
 from .output import complain, note, print_json, progress
 from .session import Session
@@ -56,7 +56,7 @@ def build(
 
     session = Session(host, reading)
     names = names_in(session, folder, recursive)
-    index = open_index(db, _ready(session, names), space)
+    index = open_index(db, host_for(session, names), space)
     done = _add(index, names, batch_size)
     gone = index.remove_gone(parse_source(folder)[1])
     _tell(index, done, gone, json)
@@ -80,7 +80,7 @@ def add(
       lens-plugins index add chair.ply dog.wav depth:room.png --db things.lance
     """
     session = Session(host, reading)
-    index = open_index(db, _ready(session, files), space)
+    index = open_index(db, host_for(session, files), space)
     _tell(index, _add(index, files, batch_size), 0, json)
 
 
@@ -123,17 +123,6 @@ def open_index(db: str, host: Host | None, space: str | None) -> Index:
     from ..index import Index
 
     return Index(db, host, space=space)
-
-
-def _ready(session: Session, names: list[str]) -> Host:
-    """The host with the lenses that the files need, as far as there are some."""
-    from ..catalog import modality_of_suffix
-    from ..inputs import parse_source
-
-    for modality in {named or modality_of_suffix(path.suffix) for named, path in map(parse_source, names)}:
-        if modality is not None:
-            session.plug(modality)
-    return session.host
 
 
 def _add(index: Index, names: list[str], batch_size: int) -> Added:

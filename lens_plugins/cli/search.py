@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ..catalog import modalities
-from ..errors import ConfigError, InputError
-from .folder import names_in
+from ..errors import CheckpointError, ConfigError, InputError
+from .folder import host_for, modality_of, names_in
 from .options import BatchSize, InputOptions, Json, TextHostOptions, spelled_out
-from .output import print_json, progress
+from .output import complain, print_json, progress
 from .session import Session
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..hosts.messages import Text
-    from ..inputs import ModalityInput
+    from ..hosts.vectors import FeatureCache
 
 __all__ = ["query_text", "search"]
+
+_CACHE = "LENS_PLUGINS_VECTORS"  # names another folder for them
+_MOST_KEPT = 200_000  # vectors in the user's cache: some 300 MB
 
 
 @spelled_out
@@ -72,13 +76,13 @@ def search(
     names = names_in(session, folder or "", recursive, None if text else query)
     asked = text or session.read(query)
     wanted = session.host.embed(asked, space)[0]  # a text without a text tower is refused before files are read
-    inputs, vectors = _index(session, names, space, batch_size)
-    if vectors is None:
+    found = _index(session, names, space, batch_size)
+    if not found:
         raise InputError(f"0 of the {len(names)} files in {folder} can be read; at least 1 is needed.")
-    if len(inputs) < len(names):
-        typer.echo(f"skipped {len(names) - len(inputs)} of {len(names)} files", err=True)
-    _print(query, wanted, inputs, vectors, top, session.name if json else None)
-    raise typer.Exit(InputError.exit_code if len(inputs) < len(names) else 0)
+    if len(found) < len(names):
+        typer.echo(f"skipped {len(names) - len(found)} of {len(names)} files", err=True)
+    _print(query, wanted, found, top, session.name if json else None)
+    raise typer.Exit(InputError.exit_code if len(found) < len(names) else 0)
 
 
 def _in_index(
@@ -107,37 +111,47 @@ def _in_index(
             typer.echo(f"{row['score']:.3f}  {here}")
 
 
-def _print(
-    query: str, wanted: Tensor, inputs: Sequence[ModalityInput], vectors: Tensor, top: int, host: str | None
-) -> None:
+def _print(query: str, wanted: Tensor, vectors: Mapping[str, Tensor], top: int, host: str | None) -> None:
+    import torch
+
     from ..hosts.retrieval import rank
 
-    for place, (number, score) in enumerate(rank(wanted, vectors, top), start=1):
-        found = inputs[number]
+    files = list(vectors)
+    for place, (number, score) in enumerate(rank(wanted, torch.stack(list(vectors.values())), top), start=1):
         if host is None:
-            typer.echo(f"{score:.3f}  {found.source}")
+            typer.echo(f"{score:.3f}  {files[number]}")
         else:
-            answer = {"query": query, "rank": place, "file": found.source, "modality": found.modality}
+            answer = {"query": query, "rank": place, "file": files[number], "modality": modality_of(files[number])}
             print_json({**answer, "score": round(score, 6), "host": host})
 
 
-def _index(
-    session: Session, names: Sequence[str], space: str | None, batch_size: int
-) -> tuple[list[ModalityInput], Tensor | None]:
-    """The inputs that could be read, without their tensors, and their vectors (N, E); None where there are none."""
-    import torch
+def _index(session: Session, names: Sequence[str], space: str | None, batch_size: int) -> dict[str, Tensor]:
+    """The vectors (E,) of the files that can be read; those of earlier searches come from the user's cache."""
+    from ..hosts.vectors import embed_each
 
-    from ..inputs import ModalityInput
+    session.show(names)
+    host, found = host_for(session, names), {}
+    with progress(f"looking at {len(names)} files"), _cache() as cache:
+        for name, vector in zip(names, embed_each(host, names, space=space, batch_size=batch_size, cache=cache)):
+            if isinstance(vector, Exception):
+                complain(vector)
+            else:
+                found[name] = vector
+    return found
 
-    inputs: list[ModalityInput] = []
-    vectors = []
-    for start in range(0, len(names), batch_size):
-        read, _ = session.read_each(names[start : start + batch_size])
-        if read:
-            with progress(f"looking at files {start + 1} to {start + len(read)} of {len(names)}"):
-                vectors.append(session.host.embed(read, space))
-            inputs += [ModalityInput(each.modality, torch.empty(0), each.source) for each in read]
-    return inputs, torch.cat(vectors) if vectors else None
+
+@contextmanager
+def _cache() -> Iterator[FeatureCache | None]:
+    """Vectors of earlier searches; None where this disk keeps none."""
+    from ..hosts.vectors import FeatureCache
+    from ..pocket.fetched import cache_folder
+
+    try:
+        cache = FeatureCache(Path(os.environ.get(_CACHE) or cache_folder() / "vectors"), most=_MOST_KEPT)
+    except CheckpointError:
+        cache = None
+    with nullcontext() if cache is None else closing(cache):
+        yield cache
 
 
 def query_text(query: str) -> Text | None:

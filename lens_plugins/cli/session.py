@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,6 +144,13 @@ class Session:
         self._tell_unused(inputs)
         self._show(inputs)
         return inputs, code
+
+    def show(self, files: Iterable[str]) -> None:
+        """Draw files for ``--show`` that are read elsewhere; what cannot be read is told there."""
+        if self._reading.show is not None:
+            for file in files:
+                with suppress(InputError, Unsupported):
+                    self._show([self.read(file)])
 
     def _tell_unused(self, inputs: Sequence[ModalityInput]) -> None:
         """Say once which ``--set`` was for nothing: a depth map without ``depth:`` in front is read as a picture."""

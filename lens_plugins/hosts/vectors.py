@@ -57,11 +57,16 @@ class FeatureCache:
 
     One SQLite file: a killed run leaves what was written, and several runs and threads may share it.
 
+    Args:
+        folder: where the file is.
+        most: vectors that are kept; the oldest go first. None: all.
+
     Raises:
         CheckpointError: the folder cannot be written, or its file is no such cache.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], most: int | None = None) -> None:
+        self._most = most
         self.path = Path(folder) / "features.sqlite"
         self._lock = Lock()
         with self._told():
@@ -81,6 +86,9 @@ class FeatureCache:
         rows = [(key, vector.contiguous().numpy().tobytes()) for key, vector in vectors.items()]
         with self._told(), self._lock, self._base:
             self._base.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+            if self._most is not None:
+                newest = "SELECT rowid FROM vectors ORDER BY rowid DESC LIMIT 1 OFFSET ?"
+                self._base.execute(f"DELETE FROM vectors WHERE rowid <= ({newest})", (self._most,))
 
     def close(self) -> None:
         """Give the file back; nothing can be asked afterwards."""

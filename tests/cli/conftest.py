@@ -19,11 +19,12 @@ class Ended:
 
 
 @pytest.fixture
-def cli(capsys, monkeypatch):
+def cli(capsys, monkeypatch, tmp_path_factory):
     """Run a command line in this process."""
     from transformers.utils import logging
 
     monkeypatch.delenv("LENS_PLUGINS_DEBUG", raising=False)
+    monkeypatch.setenv("LENS_PLUGINS_VECTORS", str(tmp_path_factory.mktemp("vectors")))
     logging.disable_progress_bar()  # as `quieten` does before anything is imported
 
     def command(*words: object) -> Ended:

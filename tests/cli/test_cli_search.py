@@ -100,15 +100,34 @@ def test_files_without_a_lens_are_left_out_and_counted(cli, things, literate):
     ]
 
 
-def test_files_go_through_in_batches_with_the_same_result(cli, things, literate, monkeypatch):
+def test_files_go_through_in_batches_with_the_same_result(cli, things, literate, monkeypatch, tmp_path):
     together = rows(cli("search", "a piano", things, *literate, "-r").out)
     sizes = []
     embed = Host.embed
     monkeypatch.setattr(Host, "embed", lambda self, inputs, space: sizes.append(inputs) or embed(self, inputs, space))
+    monkeypatch.setenv("LENS_PLUGINS_VECTORS", str(tmp_path / "none yet"))
     parted = rows(cli("search", "a piano", things, *literate, "-r", "--batch-size", "2").out)
     assert [score for score, _ in parted] == [score for score, _ in together]
     assert sorted(parted) == sorted(together)  # two files hold one picture: which comes first hangs on the last bit
     assert [len(inputs) for inputs in sizes[1:]] == [2, 1]
+    assert rows(cli("search", "a piano", things, *literate, "-r").out) == parted
+    assert len(sizes) == 4  # the query alone: the vectors of the files are known
+
+
+def test_what_has_changed_is_embedded_again(cli, things, literate, small):
+    before = dict(map(reversed, rows(cli("search", "a piano", things, *literate).out)))
+    shutil.copy(small / "piano.npy", things / "chair.npy")
+    after = dict(map(reversed, rows(cli("search", "a piano", things, *literate).out)))
+    assert before.keys() == after.keys()
+    assert before[str(things / "beach.jpg")] == after[str(things / "beach.jpg")]
+    assert before[str(things / "chair.npy")] != after[str(things / "chair.npy")]
+
+
+def test_a_cache_that_cannot_be_kept_is_done_without(cli, things, literate, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("LENS_PLUGINS_VECTORS", str(tmp_path / "file"))
+    ended = cli("search", "a piano", things, *literate)
+    assert (ended.code, ended.err) == (0, "")
 
 
 def test_text_in_front_means_a_text_whatever_files_there_are(cli, things, literate, monkeypatch):
