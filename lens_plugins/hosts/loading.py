@@ -112,10 +112,10 @@ def _load(found: str | Path, options: LoadOptions) -> Host:
         log.warning("%s on a CPU multiplies many times slower than float32; it only saves memory.", options.dtype)
     try:
         host: Host = resolve(kind_of(found).host).load(found, options)
-    except Exception as error:
-        if type(error) is not Exception:
+    except BaseException as error:  # a panic of tokenizers is no Exception
+        if type(error) is not Exception and type(error).__name__ != "PanicException":
             raise
-        raise unreachable(found, error) from error  # a bare one is how tokenizers tells of a damaged file
+        raise unreachable(found, error) from error  # so, or by a bare Exception, tokenizers tells of a damaged file
     freeze(host.model)
     return host
 

@@ -229,7 +229,7 @@ def from_pretrained_options(source: str | Path) -> dict[str, Any]:
     return {"trust_remote_code": False, **({"revision": revision} if revision else {})}
 
 
-def unreachable(source: str | Path, error: Exception) -> CheckpointError:
+def unreachable(source: str | Path, error: BaseException) -> CheckpointError:
     """The refusal of a host whose files cannot be fetched or read."""
     return CheckpointError(
         f"The host {source} cannot be loaded: {reason_of(error).rstrip('.')}. Check the name and the network, or give "

@@ -107,6 +107,17 @@ def test_a_tokenizer_whose_vocabulary_is_damaged(folder):
         load_host(folder)
 
 
+def test_a_panic_of_the_tokenizer_is_a_damaged_file(folder, monkeypatch):
+    panic = type("PanicException", (BaseException,), {})
+
+    def load(source, options):
+        raise panic("no entry found for key")
+
+    monkeypatch.setattr("lens_plugins.hosts.instructblip.InstructBlipHost.load", load)
+    with pytest.raises(CheckpointError, match=r"cannot be loaded: no entry found for key\. Check"):
+        load_host(folder)
+
+
 def test_a_mismatched_tokenizer_names_both_numbers(folder, host_folder):
     host = load_host(folder)
     host.qformer_tokenizer.add_tokens(["short" + str(n) for n in range(40)])
