@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..catalog import modalities
+from ..catalog import find_modality, modalities
 from ..errors import CheckpointError, ConfigError, InputError
 from .folder import host_for, modality_of, names_in
 from .options import BatchSize, InputOptions, Json, TextHostOptions, spelled_out
@@ -97,6 +97,8 @@ def _in_index(
 ) -> None:
     from .index import open_index
 
+    for modality in only or ():
+        find_modality(modality)  # a misspelt one is told before anything is loaded
     text = query_text(query)
     if text is None:
         session.read(query)  # its lens is loaded, and a broken file is told before the index is opened

@@ -85,7 +85,7 @@ class Session:
         Raises:
             CheckpointError: it does not load.
         """
-        if modality in self._sources:
+        if modality in self._sources or (self._reading.settings(modality) and modality in self._coming):
             self._lens(modality)
         return modality in self._sources
 

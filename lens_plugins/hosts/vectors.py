@@ -47,6 +47,15 @@ __all__ = [
 
 _THREADS = min(4, os.cpu_count() or 1)
 _AHEAD = 4  # batches that are read before they are needed
+_NO_ARITHMETIC = (
+    "input",
+    "library_version",
+    "source_sha256",
+    "_name_or_path",
+    "transformers_version",
+    "dtype",
+    "architectures",
+)
 _URI = re.compile(rb'"uri"\s*:\s*"([^"]+)"')  # of a .gltf
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -112,16 +121,46 @@ def host_digest(host: Host, modality: str | None = None) -> str:
     head = getattr(host.text_tower, "head", None)
     own: nn.Module = host.vit.module if isinstance(head, nn.Module) else host.model
     # A lens with a tower of its own needs nothing of the host.
-    for part in (lens, None if lens is not None and lens.tower is not None else own, head):
+    whole = lens is not None and lens.tower is not None
+    for part in (lens, None if whole else own, head):
         state.update(digest(part).encode() if isinstance(part, nn.Module) else b"-")
+    for part in (lens, None if whole else host.model):
+        state.update(_arithmetic(part).encode())
     return state.hexdigest()
 
 
+def _arithmetic(part: Any) -> str:
+    """What a part's configuration says of how it computes: heads and activations are in no weight."""
+    config: Any = getattr(part, "config", None)
+    return json.dumps(_told(config.to_dict()) if hasattr(config, "to_dict") else None, sort_keys=True, default=str)
+
+
+def _told(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without what says where it came from and how it is stored."""
+    return {
+        name: _told(value) if isinstance(value, Mapping) else value
+        for name, value in config.items()
+        if name not in _NO_ARITHMETIC
+    }
+
+
 def text_digest(host: Host) -> str | None:
-    """The same for texts; None where the text tower shows no weights."""
+    """The same for texts, with the tokenizer; None where the text tower shows no weights."""
+    if host.text_tower is None:
+        return None
+    host.text_tower.encode(["a"])  # loads what is loaded with the first text
     tower = getattr(host.text_tower, "tower", host.text_tower)
-    modules = [part for part in (tower, *getattr(tower, "__dict__", {}).values()) if isinstance(part, nn.Module)]
-    return " ".join(map(digest, modules)) if modules else None
+    parts = [tower, *getattr(tower, "__dict__", {}).values()]
+    modules = [part for part in parts if isinstance(part, nn.Module)]
+    if not modules:
+        return None
+    words = [part for part in parts if hasattr(part, "get_vocab")]
+    state = hashlib.sha256(" ".join([*map(digest, modules), *map(_arithmetic, modules)]).encode())
+    for tokenizer in words:
+        backend = getattr(tokenizer, "backend_tokenizer", None)  # with how it normalises and merges
+        text = json.dumps(tokenizer.get_vocab(), sort_keys=True) if backend is None else backend.to_str()
+        state.update(text.encode())
+    return state.hexdigest()
 
 
 def settings_of(host: Host, modality: str) -> InputSettings:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from .._optional import require
-from ..catalog import modality_of_suffix
+from ..catalog import find_modality, modality_of_suffix
 from ..errors import CheckpointError, ConfigError, DoesNotFit, InputError, LensPluginsError, Unsupported
 from ..files.opening import reason_of
 from ..hosts.vectors import content_digest, embed_each, host_digest, settings_of
@@ -141,9 +141,11 @@ class Index:
         self.host = host
         if host is not None:
             space = space or ("vision" if host.text_tower is None else "text")
-        with self._told():
-            self._base = self._lancedb.connect(self.path if "://" in self.path else os.path.expanduser(self.path))
-            tables = list(self._base.list_tables().tables)
+        self._place = self.path if "://" in self.path else os.path.expanduser(self.path)
+        tables: list[str] = []
+        if "://" in self._place or os.path.lexists(self._place):  # connecting makes a folder
+            with self._told():
+                tables = list(self._lancedb.connect(self._place).list_tables().tables)
         if space is None and len(tables) == 1:
             space = tables[0]
         if space is None:
@@ -154,7 +156,7 @@ class Index:
         self._checked: set[tuple[str, int]] = set()
         if space in tables:
             with self._told():
-                self._table = self._base.open_table(space)
+                self._table = self._lancedb.connect(self._place).open_table(space)
             self._check_host(self._notes())
 
     def __len__(self) -> int:
@@ -175,6 +177,8 @@ class Index:
             ConfigError: the index was opened without a host.
             DoesNotFit: the index holds vectors of another lens of a modality.
         """
+        if isinstance(files, (str, os.PathLike)):
+            raise ConfigError(f"{os.fspath(files)!r} is one file; give a list of them.")
         host = self._need_host("files are added")
         coming, done = iter(files), Added()
         while names := list(islice(coming, _AT_ONCE)):
@@ -186,6 +190,9 @@ class Index:
                     rows.append(self._row(one, vector.numpy()))
                 else:
                     failed.append((one.path, str(vector)))
+                    self._delete(
+                        f"file = {_quoted(one.path)} AND modality = {_quoted(one.modality)}"
+                    )  # its old content
             if rows:
                 self._write(self._table_of(rows))
             made = len(rows) - len(chunk.rows)
@@ -231,7 +238,11 @@ class Index:
             modality: of all.
             content: sha256 of each file's bytes, so that `add` knows it again; None: it does not.
         """
-        lens, empty = self._lens(modality), [""] * len(files)
+        if not len(files) == len(vectors) == len(content or files) > 0:
+            raise ConfigError(
+                f"There are {len(files)} files and {len(vectors)} vectors; give one for each, at least 1."
+            )
+        lens, empty = self._lens(find_modality(modality).name), [""] * len(files)
         rows = zip(files, content or empty, np.asarray(vectors, np.float32))
         return self._table_of([
             {"file": file, "modality": modality, "content": digest, "lens": lens, "vector": vector}
@@ -408,12 +419,16 @@ class Index:
         chunk = _Chunk()
         for name in names:
             try:
+                os.fspath(name).encode()
                 modality = _modality(os.fspath(name))
                 path = os.path.abspath(parse_source(os.fspath(name))[1])
                 files[path, modality] = _File(path, modality, content_digest(Path(path)))
                 self._check_lens(modality)
             except (InputError, Unsupported) as error:
                 chunk.failed.append((os.fspath(name), str(error)))
+            except UnicodeEncodeError:
+                told = repr(os.fspath(name))
+                chunk.failed.append((told, f"{told} is no name in UTF-8, which an index needs; rename it."))
         rows = self._held([one.content for one in files.values()])
         held = {(row["content"], row["modality"]): row for row in rows}
         same = {(row["file"], row["content"], row["modality"]) for row in rows}
@@ -449,7 +464,7 @@ class Index:
         """One commit: rows of files that are there are replaced."""
         with self._told():
             if self._table is None:
-                self._table = self._base.create_table(self.space, schema=rows.schema)
+                self._table = self._lancedb.connect(self._place).create_table(self.space, schema=rows.schema)
             merging = self._table.merge_insert(["file", "modality"])
             merging.when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
@@ -521,7 +536,9 @@ def _where(modality: str | Sequence[str] | None, path: str | os.PathLike[str] | 
     """A condition of LanceDB; "" for all rows."""
     parts = []
     if modality is not None:
-        names = [modality] if isinstance(modality, str) else modality
+        names = [find_modality(name).name for name in ([modality] if isinstance(modality, str) else modality)]
+        if not names:
+            raise ConfigError("There are 0 modalities to search in; give at least 1, or None for all.")
         parts.append(f"modality IN ({', '.join(map(_quoted, names))})")
     if path is not None:
         parts.append(f"({_places(path)})")
@@ -531,7 +548,7 @@ def _where(modality: str | Sequence[str] | None, path: str | os.PathLike[str] | 
 def _places(place: str | os.PathLike[str]) -> str:
     """The condition of a file, of all files in a folder, or of those that a pattern with * and ? matches."""
     path = os.path.abspath(os.path.expanduser(os.fspath(place)))
-    if "*" in path or "?" in path:
+    if ("*" in path or "?" in path) and not os.path.lexists(path):  # a name may hold them, too
         return f"file LIKE {_quoted(_like(path, '%', '_'))}"
     return f"file = {_quoted(path)} OR file LIKE {_quoted(_like(path) + '/%')}"
 

@@ -1,5 +1,7 @@
 """Vectors of many inputs: the cache, digests of contents, reading ahead."""
 
+import json
+import shutil
 import threading
 
 import numpy as np
@@ -7,9 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from lens_plugins import load_host
 from lens_plugins.errors import InputError, Unsupported
-from lens_plugins.hosts.vectors import FeatureCache, content_digest, embed_each, host_digest, read_ahead
+from lens_plugins.hosts.vectors import FeatureCache, content_digest, embed_each, host_digest, read_ahead, text_digest
 from lens_plugins.testing.small import small_lens
+from lens_plugins.testing.small_clip import write_clip
 
 
 @pytest.fixture
@@ -95,3 +99,22 @@ def test_reading_ahead_is_in_order_bounded_and_ends():
     batches.close()
     assert not any(thread.name.startswith("lens-plugins-read") for thread in threading.enumerate())
     assert [n for batch in read_ahead(range(7), abs, 3) for n in batch] == list(range(7))
+
+
+def test_what_computes_otherwise_is_another_host(tmp_path):
+    folder = write_clip(tmp_path / "a", "transformers")
+    host = load_host(folder)
+    weights, words = host_digest(host), text_digest(host)
+    assert (host_digest(load_host(folder)), text_digest(load_host(folder))) == (weights, words)
+    for name in ("b", "c"):
+        shutil.copytree(folder, tmp_path / name)
+    config = json.loads((tmp_path / "b" / "config.json").read_text())
+    config["vision_config"]["hidden_act"] = "relu"  # no weight tells
+    (tmp_path / "b" / "config.json").write_text(json.dumps(config))
+    assert host_digest(load_host(tmp_path / "b")) != weights
+    tokenizer = json.loads((tmp_path / "c" / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    one, other = list(vocabulary)[:2]
+    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+    (tmp_path / "c" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert text_digest(load_host(tmp_path / "c")) != words

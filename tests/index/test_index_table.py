@@ -142,6 +142,46 @@ def test_what_cannot_be_read_is_told_and_left_out(index, folder, tmp_path):
     assert len(index) == 12
 
 
+def test_a_file_that_can_no_longer_be_read_leaves(host, folder, tmp_path):
+    shutil.copytree(folder / "things", tmp_path / "things")
+    index, files = Index(tmp_path / "db", host), sorted((tmp_path / "things").glob("*.png"))
+    index.add(files)
+    files[0].write_bytes(b"no picture any more")
+    assert len(index.add(files).failed) == 1
+    assert len(index) == 3
+    assert names(index.search(files[1], 9)).count(files[0].name) == 0
+
+
+def test_names_that_look_like_patterns_or_are_no_text(host, folder, tmp_path):
+    odd = tmp_path / "st*r?"
+    shutil.copytree(folder / "things", odd)
+    index = Index(tmp_path / "db", host)
+    index.add(sorted(odd.glob("*.png")))
+    assert len(index.search(odd / "picture0.png", 9, path=odd)) == 4
+    (odd / "picture1.png").unlink()
+    assert index.remove_gone(odd) == 1
+    assert index.remove(odd) == 3
+    bad = os.fsdecode(b"bad\xff.png")
+    shutil.copy(odd / "picture0.png", tmp_path / bad)
+    done = index.add([tmp_path / bad, odd / "picture0.png"])
+    assert done.added == 1
+    assert "no name in UTF-8" in done.failed[0][1]
+
+
+def test_wrong_calls(index, files, tmp_path):
+    with pytest.raises(ConfigError, match="is one file; give a list"):
+        index.add(files[0])
+    with pytest.raises(ConfigError, match="2 files and 1 vectors"):
+        index.as_rows(["a", "b"], torch.ones(1, 4), "image")
+    with pytest.raises(ConfigError, match="no modality 'picture'"):
+        index.search(files[-1], modality="picture")
+    with pytest.raises(ConfigError, match="0 modalities"):
+        index.search(files[-1], modality=[])
+    with pytest.raises(InputError, match="has no table; build it first"):
+        Index(tmp_path / "misspelt")
+    assert not (tmp_path / "misspelt").exists()
+
+
 def test_vectors_of_another_host_or_lens_are_refused_by_name(index, host, folder, files, tmp_path):
     other = load_host(write_host(tmp_path / "other", "instructblip-llama", seed=5))
     with pytest.raises(DoesNotFit, match=r"holds vectors of .*; this host is .*Give that host, or build another index"):
