@@ -415,3 +415,10 @@ def test_captions_are_cleaned_as_the_original_cleans_them(golden):
         pytest.skip(f"no recordings of the towers in {path.parent}")
     recorded = json.loads(path.read_text("utf-8"))
     assert [clean_caption(text) for text in recorded["captions"]] == recorded["captions_cleaned"]
+
+
+def test_numbers_of_imagebinds_own_lens_are_warned_about(model, recwarn):
+    data.load_and_transform_audio_data([".assets/dog_audio.npy"], "cpu", clips_per_video=2)
+    assert not [str(each.message) for each in recwarn if "trained with" in str(each.message)]
+    with pytest.warns(UserWarning, match=r"audio are read with mean=-4\.268 in place of .* the lens was trained with"):
+        data.load_and_transform_audio_data([".assets/dog_audio.npy"], "cpu", mean=-4.268)

@@ -7,6 +7,7 @@ where there is none yet; ``model=`` names another one. All settings beside ``dev
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -263,8 +264,17 @@ def _read(
     sources = several(paths)
     if not sources:
         raise InputError(f"There are 0 inputs of {modality} to load; at least 1 is needed.")
-    settings = _settings(modality, _host_of(model))
-    settings = settings.from_dict({**settings.to_dict(), **values})
+    own = _settings(modality, _host_of(model))
+    settings = own.from_dict({**own.to_dict(), **values})
+    free = {*getattr(own, "per_input", ()), "clips"}
+    other = [name for name in values if name not in free and getattr(own, name) != getattr(settings, name)]
+    if other:
+        told = ", ".join(f"{name}={getattr(settings, name)!r} in place of {getattr(own, name)!r}" for name in other)
+        warnings.warn(
+            f"Inputs of {modality} are read with {told}, which the lens was trained with; its vectors are others then. "
+            "Leave out what ImageBind's lens was trained with.",
+            stacklevel=4,
+        )
     return [read(source, modality, settings).tensor for source in sources]
 
 

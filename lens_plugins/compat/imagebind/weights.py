@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -15,6 +16,8 @@ from ...hosts.source import find_source, kind_of
 from ...splice import freeze
 
 __all__ = ["last_host", "open_host", "remember"]
+
+log = logging.getLogger(__name__)
 
 _CHECKPOINTS = Path(".checkpoints", "vitlensL")  # ImageBind keeps its own weights in .checkpoints, too
 _made: list[ClipHost] = []  # the last one, for loaders that are called without a model
@@ -39,8 +42,10 @@ def open_host(
     """
     if isinstance(place, ClipHost):
         return place
-    if place is None:
-        place = _CHECKPOINTS if _CHECKPOINTS.is_dir() else "vitlensL"
+    if place is None and _CHECKPOINTS.is_dir():
+        log.warning("The weights are those of %s, not of the hub.", _CHECKPOINTS)
+        place = _CHECKPOINTS
+    place = "vitlensL" if place is None else place
     if isinstance(place, (str, os.PathLike)) and Path(place).is_dir() and not any(Path(place).iterdir()):
         raise CheckpointError(f"{place} is empty; put vitlensL.pt there, or leave it out to fetch it from the hub.")
     found = find_source(place)
