@@ -209,9 +209,13 @@ def _with_scannet(found: Geometry, mesh: Path, segments: Path, aggregation: Path
         raise InputError(f"{brief(aggregation)} has {count} segGroups; it must be a list of at most {MAX_INSTANCES}.")
     names, first = np.unique(of_vertices, return_inverse=True)  # segments that the mesh has
     of_segments = np.full(len(names), -1, np.int64)
-    labels = {}
+    labels: dict[int, str] = {}
+    seen: set[int] = set()
     for number, group in enumerate(groups, start=1):
         own, parts, label = _group(group, number, aggregation)
+        if own in seen:
+            raise InputError(f"{brief(aggregation)} has the objectId {own - 1} twice; each thing has its own.")
+        seen.add(own)
         places = np.minimum(np.searchsorted(names, parts), len(names) - 1)
         # a segment in two groups belongs to the later, as in ScanNet's own reader
         of_segments[places[names[places] == parts]] = own
@@ -236,7 +240,7 @@ def _group(group: Any, number: int, path: Path) -> tuple[int, np.ndarray, str]:
 def _named(path: Path, name: str) -> Any:
     value = read_json_object(path, error=InputError, max_bytes=_MAX_JSON)
     if name not in value:
-        raise InputError(f"{brief(path)} has no {name}; it has {', '.join(str(key)[:40] for key in list(value)[:8])}.")
+        raise InputError(f"{brief(path)} has no {name}; it has {', '.join(str(key)[:40] for key in list(value)[:8]) or 'nothing'}.")
     return value[name]
 
 

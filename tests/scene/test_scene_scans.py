@@ -141,6 +141,7 @@ def change(path, **values):
         ([{"objectId": 0, "segments": ["x"], "label": ""}], "segments of segGroups 1 is a list with something else"),
         ([{"objectId": 0, "segments": 3, "label": ""}], "segments of segGroups 1 is a int; it must be a list of whole"),
         ([{"objectId": 0, "segments": [1], "label": 3}], "label is a int; it must be a text"),
+        ([{"objectId": 4, "segments": [1], "label": ""}] * 2, "has the objectId 4 twice; each thing has its own"),
         ([{"objectId": 0}] * 10001, "has 10001 segGroups; it must be a list of at most 10000"),
     ],
 )
