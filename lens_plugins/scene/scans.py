@@ -240,7 +240,8 @@ def _group(group: Any, number: int, path: Path) -> tuple[int, np.ndarray, str]:
 def _named(path: Path, name: str) -> Any:
     value = read_json_object(path, error=InputError, max_bytes=_MAX_JSON)
     if name not in value:
-        raise InputError(f"{brief(path)} has no {name}; it has {', '.join(str(key)[:40] for key in list(value)[:8]) or 'nothing'}.")
+        known = ", ".join(str(key)[:40] for key in list(value)[:8]) or "nothing"
+        raise InputError(f"{brief(path)} has no {name}; it has {known}.")
     return value[name]
 
 
