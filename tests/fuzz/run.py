@@ -39,6 +39,7 @@ from lens_plugins.errors import InternalError, LensPluginsError
 
 SECONDS, BYTES = 10.0, 2 * 2**30
 FAULTS = ("crash", "hang", "memory", "foreign", "not finite")
+_POLL = 0.05  # seconds between two looks at the workers
 _SLOT = struct.Struct("<dq")  # when the reading began, number of the input being read (-1: none)
 
 
@@ -146,13 +147,13 @@ class Run:
         self.pids: dict[int, int] = {}
         self.log = scratch / "outcomes.jsonl"
         self.began = time.monotonic()
-        self.seen: set[int] = set()
+        self.looks: dict[int, tuple[object, int]] = {}
 
     def run(self) -> Counter[tuple[str, str]]:
         for worker in range(self.options.workers):
             self.start(worker, worker)
         while self.pids:
-            time.sleep(0.05)
+            time.sleep(_POLL)
             for worker in list(self.pids):
                 self.look_after(worker)
         return self.counts()
@@ -173,13 +174,16 @@ class Run:
         struct.pack_into("<q", self.shared, worker * _SLOT.size + 8, number)
 
     def look_after(self, worker: int) -> None:
-        since, number = _SLOT.unpack_from(self.shared, worker * _SLOT.size)
+        slot = _SLOT.unpack_from(self.shared, worker * _SLOT.size)
+        # looks are counted and not seconds: a machine that stood still has a clock that went on
+        self.looks[worker] = (slot, self.looks[worker][1] + 1 if self.looks.get(worker, (None, 0))[0] == slot else 0)
+        number = slot[1]
         pid, status = os.waitpid(self.pids[worker], os.WNOHANG)
         fault = ""
         if pid:
             if os.WIFSIGNALED(status) or number >= 0:
                 fault = "crash"
-        elif number >= 0 and time.monotonic() - since > 3 * SECONDS:  # a busy machine is slow
+        elif number >= 0 and self.looks[worker][1] * _POLL > 3 * SECONDS:  # a busy machine is slow
             os.kill(self.pids[worker], signal.SIGKILL)
             os.waitpid(self.pids[worker], 0)
             fault = "hang"
