@@ -11,6 +11,7 @@ PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint .constraints.txt
 ONE_THREAD := OMP_NUM_THREADS=1 # small models gain nothing from more, and lose much on a busy machine
 PYTEST := $(ONE_THREAD) HF_HUB_OFFLINE=1 $(PY) -m pytest
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile # a file's tests share their hosts
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
@@ -40,7 +41,7 @@ demo: $(READY) ## caption a real 3D object and show picture, prompt and answer
 	$(PY) demos/caption_point_cloud.py
 
 test: $(READY_DEV) ## the tests that need neither network nor GPU, some minutes
-	$(PYTEST) $(ARGS)
+	$(PYTEST) $(PARALLEL) $(ARGS)
 
 test-slow: $(READY_DEV) ## the tests that take minutes each
 	$(PYTEST) -m slow $(ARGS)
