@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lens_plugins.train.optimizers import muon_beside
 
 __all__ = ["Stage", "run"]
+
+SAVE_EVERY = 180  # seconds between checkpoints where no check falls
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,11 @@ def run(
     """Train `model` in place and leave the averaged weights in it.
 
     `loss(step, generator)` gives a scalar to minimise and numbers to log; `check(model)` measures on held-out data.
-    A checkpoint is written at every check, and a run that finds one goes on from it. Returns the last check.
+    A checkpoint is written at every check, every few minutes and on SIGTERM, and a run that finds one goes on from it.
+    Returns the last check.
+
+    Raises:
+        SystemExit: SIGTERM came; the checkpoint is written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     optimizers = _optimizers(model, stage)
@@ -90,6 +98,7 @@ def run(
     groups = [(group, peak) for optimizer, peak in zip(optimizers, peaks) for group in optimizer.param_groups]
     logged: dict[str, float] = {}
     began, measured = time.time(), {}
+    saved, asked_to_stop = began, _StopAsked()
     for step in range(start, stage.steps):
         for group, peak in groups:
             group["lr"] = peak * group.get("share", 1.0) * stage.rate(step)
@@ -106,16 +115,36 @@ def run(
                 average[n].lerp_(p.detach(), 1 - decay)
         for name, number in numbers.items():
             logged[name] = 0.98 * logged.get(name, number) + 0.02 * number
-        if (step + 1) % stage.check_every == 0 or step + 1 == stage.steps:
+        checked = (step + 1) % stage.check_every == 0 or step + 1 == stage.steps
+        if checked:
             measured = _with_weights(model, average, check)
             _log(folder, step + 1, time.time() - began, {**logged, **measured})
+        if checked or asked_to_stop or time.time() - saved > SAVE_EVERY:
             states = [optimizer.state_dict() for optimizer in optimizers]
             _save(checkpoint, {"model": model.state_dict(), "optimizers": states, "step": step + 1, "average": average})
+            saved = time.time()
+        if asked_to_stop:
+            raise SystemExit(143)
     with torch.no_grad():
         for n, p in model.named_parameters():
             if n in average:
                 p.copy_(average[n])
     return measured
+
+
+class _StopAsked:
+    """True once SIGTERM came; in other threads than the first, where no handler can be set, it never does."""
+
+    def __init__(self) -> None:
+        self.came = False
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, *_: object) -> None:
+        self.came = True
+
+    def __bool__(self) -> bool:
+        return self.came
 
 
 def _with_weights(model: nn.Module, average: dict[str, Tensor], check: Callable) -> dict[str, float]:
