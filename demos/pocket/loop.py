@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lens_plugins.train.optimizers import muon_beside
+from .muon import Muon32
 
 __all__ = ["Stage", "run"]
 
@@ -52,7 +52,13 @@ def _optimizers(model: nn.Module, stage: Stage) -> list[torch.optim.Optimizer]:
     half as many pictures here (class loss 3.0 against 3.4 after 25,600)."""
     groups = _groups(model, stage)
     inside = {id(p) for n, p in model.named_parameters() if stage.muon_lr and stage.blocks in n}
-    muon = muon_beside(groups, lambda p: id(p) in inside, stage.muon_lr, stage.weight_decay)
+    matrices = []
+    for group in groups:
+        chosen = [p for p in group["params"] if p.ndim == 2 and id(p) in inside]
+        group["params"] = [p for p in group["params"] if not (p.ndim == 2 and id(p) in inside)]
+        if chosen:
+            matrices.append({**group, "params": chosen, "weight_decay": stage.weight_decay})
+    muon = [Muon32(matrices, stage.muon_lr)] if matrices else []
     return [torch.optim.AdamW(groups, lr=stage.lr, betas=(0.9, 0.98)), *muon]
 
 

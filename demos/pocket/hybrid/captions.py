@@ -22,6 +22,8 @@ from .words import Reader, Vocabulary
 
 __all__ = ["Captioner", "train_captions"]
 
+NAMED = 160  # rows of a step whose words are kept right
+SPOKEN = 24  # of them at most are answered through the language model
 PULL = 0.3  # weight of the prefix's distance from the embeddings
 SHORT = 8  # tokens of an answer when measuring
 
@@ -46,21 +48,21 @@ def _equally_long(phrases: np.ndarray, lengths: np.ndarray, many: int, rng: np.r
 
 def train_captions(
     captioner: Captioner, lessons: Lessons, vocabulary: Vocabulary, speaker: Speaker,
-    judge: Callable[[Callable], dict[str, float]], folder: Path, steps: int, spoken: int = 24, named: int = 160,
+    judge: Callable[[Callable], dict[str, float]], folder: Path, steps: int,
 ) -> dict[str, float]:  # fmt: skip
-    """Train the reader; of `named` rows a step, up to `spoken` are answered through the language model."""
+    """Train the reader and its copy of the projection; language model and tower stay as they are."""
     reader, lexicon = captioner.reader, lessons.lexicon
 
     def loss(step: int, _: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([101, step])
-        rows, features = lessons.draw(rng, named)
+        rows, features = lessons.draw(rng, NAMED)
         fine = step % 2 == 1
         prompt, goal = str(rng.choice(DESCRIBING if fine else NAMING)), lessons.goal(rows, fine)
         queries = reader.queries(features, prompt)
         word, _ = vocabulary.loss(captioner.word_projection(queries), reader.word_scale, goal)
         prefix = reader.language_projection(queries)
         said = goal.argmax(-1).numpy()
-        chosen = _equally_long(said, lexicon.lengths, spoken, rng)
+        chosen = _equally_long(said, lexicon.lengths, SPOKEN, rng)
         answers = [with_article(lexicon.phrases[phrase]) for phrase in said[chosen]]
         answer = speaker.answer_loss(prefix[chosen], prompt, answers)
         own, near = vocabulary.loss(prefix, reader.word_scale, goal)

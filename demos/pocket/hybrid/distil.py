@@ -23,6 +23,7 @@ from .vit import TOKENS, Pupil
 
 __all__ = ["Maps", "Teacher", "distil", "move_to_class"]
 
+BATCH = 96
 FEW = (16, 24)  # tokens that most steps see
 WHOLE_EVERY = 8  # steps; then all tokens are seen
 MOVED, MIXED, CUT = 0.35, 0.2, 0.25  # shares of a batch
@@ -156,16 +157,14 @@ def _loss(
     }
 
 
-def distil(
-    pupil: Pupil, maps: Maps, named: Named, photographs: Tensor, folder: Path, steps: int, batch: int = 96
-) -> dict[str, float]:
+def distil(pupil: Pupil, maps: Maps, named: Named, photographs: Tensor, folder: Path, steps: int) -> dict[str, float]:
     """Train the blocks; `photographs` (N, 64, 1280) are trunk tokens of pictures that are only measured with."""
     teacher = maps.teacher
     basis = pupil.start(teacher.trunk, teacher.mean, teacher.deviation)
     goal = teacher.trunk.logits(photographs).argmax(-1, keepdim=True)
 
     def loss(step: int, _: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        return _loss(pupil, maps, named, basis, batch, step)
+        return _loss(pupil, maps, named, basis, BATCH, step)
 
     def check(model: Pupil) -> dict[str, float]:
         found = torch.cat([model.logits(model(part)) for part in photographs.split(64)]).topk(5).indices == goal

@@ -24,6 +24,7 @@ SURE_FINE = 0.4  # chance from which a thing is described by its fine name
 SURE_COARSE = 0.35  # chance below which an unnamed crop is passed over
 SHARPER = 1.5
 PATCHES = 15  # that a step sees beside the class token
+MOVED_TO = CLASSES  # classes that maps are moved to: all, but in tests
 UNKNOWN = -1
 
 
@@ -72,7 +73,7 @@ class Seen:
     @staticmethod
     def _write(pupil: Pupil, maps: Maps, file: Path, a_class: int, batch: int) -> None:
         crops = len(maps.features)
-        wanted = np.tile(np.random.default_rng(81).permutation(CLASSES), a_class)
+        wanted = np.tile(np.random.default_rng(81).permutation(MOVED_TO), a_class)
         kept = np.empty((crops + len(wanted), 1 + TOKENS, WIDTH), np.float16)
         logits = torch.empty(len(kept), CLASSES)
 

@@ -21,6 +21,7 @@ from .vit import WIDTH
 
 __all__ = ["Reader", "Vocabulary", "reader_config", "train_words"]
 
+BATCH = 256
 BLANKS = 0.3  # weight of places that a name leaves empty
 
 
@@ -119,13 +120,13 @@ class Vocabulary:
 
 def train_words(
     reader: Reader, lessons: Lessons, vocabulary: Vocabulary, judge: Callable[[Callable], dict[str, float]],
-    folder: Path, steps: int, batch: int = 256,
+    folder: Path, steps: int,
 ) -> dict[str, float]:  # fmt: skip
     """Train Q-Former and projection; `judge` measures a function from features (B, 65, D) and a prompt to texts."""
 
     def loss(step: int, _: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([91, step])
-        rows, features = lessons.draw(rng, batch)
+        rows, features = lessons.draw(rng, BATCH)
         fine = step % 2 == 1
         prompt = str(rng.choice(DESCRIBING if fine else NAMING))
         named, near = vocabulary.loss(reader.prefix(features, prompt), reader.word_scale, lessons.goal(rows, fine))
