@@ -143,7 +143,7 @@ def test_the_lessons_say_what_is_known_and_what_the_trunk_thinks(built):
     assert all(made.lexicon.phrases[i] in KINDS for i in plainly.argmax(-1).tolist())
     torch.testing.assert_close(plainly.sum(1), torch.ones(5))
     rows, features = made.draw(np.random.default_rng(0), 4)
-    assert features.shape == (4, 16, 256)
+    assert features.shape == (4, 1 + lessons.PATCHES, 256)
     assert len(rows) == 4
 
 

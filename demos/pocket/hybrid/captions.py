@@ -75,5 +75,7 @@ def train_captions(
             lambda features, prompt: speaker.answers(model.reader.prefix(features, prompt), prompt, most=SHORT)
         )
 
-    stage = Stage(steps=steps, lr=6e-4, muon_lr=1.2e-3, warmup=20, average=0.98, check_every=100, seed=23)
+    stage = Stage(
+        steps=steps, lr=6e-4, muon_lr=1.2e-3, blocks="_query.", warmup=20, average=0.98, check_every=60, seed=23,
+    )  # fmt: skip
     return run(captioner, loss, check, stage, folder)

@@ -104,7 +104,7 @@ class Judge:
 
     def nouns(self, text: str) -> list[str]:
         """Nouns of WordNet in a text, longest first at each place, at most three words long."""
-        words, found, at = re.findall(r"[a-zA-Z'-]+", text.lower()), [], 0
+        words, found, at = re.findall(r"[a-z0-9'-]+", text.lower()), [], 0
         while at < len(words):
             for size in (4, 3, 2, 1):
                 phrase = " ".join(words[at : at + size])

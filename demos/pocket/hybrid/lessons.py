@@ -23,7 +23,7 @@ FEW = 8  # classes that are kept of each answer of the trunk
 SURE_FINE = 0.4  # chance from which a thing is described by its fine name
 SURE_COARSE = 0.35  # chance below which an unnamed crop is passed over
 SHARPER = 1.5
-PATCHES = 15  # that a step sees beside the class token
+PATCHES = 9  # that a step sees beside the class token
 MOVED_TO = CLASSES  # classes that maps are moved to: all, but in tests
 UNKNOWN = -1
 
@@ -124,7 +124,7 @@ class Lessons:
         return said / said.sum(1, keepdim=True)
 
     def draw(self, rng: np.random.Generator, batch: int, alone: float = 0.25) -> tuple[np.ndarray, Tensor]:
-        """Rows (B,) and features (B, 1 + 15, D), a little disturbed; in a share `alone` the patches are another's."""
+        """Rows (B,) and features (B, 1 + 9, D), a little disturbed; in a share `alone` the patches are another's."""
         rows = rng.choice(self.rows, batch)
         features = torch.from_numpy(self.seen.features[rows].astype(np.float32))
         places = torch.from_numpy(1 + rng.random((batch, TOKENS)).argsort(1)[:, :PATCHES])

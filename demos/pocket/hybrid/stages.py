@@ -33,7 +33,7 @@ from .words import Reader, Vocabulary, train_words
 __all__ = ["STAGES", "Places"]
 
 ROUNDS = 3  # crops of each picture
-MOVED_A_CLASS = 9  # moved maps of each class for the Q-Former
+MOVED_A_CLASS = 6  # moved maps of each class for the Q-Former
 ASKED = (NAMING[0], DESCRIBING[0])  # prompts that are measured
 
 
@@ -218,7 +218,7 @@ def new_reader(places: Places) -> tuple[Reader, Vocabulary]:
     """An untrained Q-Former, and what its words are compared with."""
     frame = Frame(places.speaker)
     frame.load_state_dict(_kept(places.run("frame")))
-    tokenizer = qformer_tokenizer([*PROMPTS, *places.lexicon.phrases], places.work / "qformer_tokenizer")
+    tokenizer = qformer_tokenizer([*PROMPTS * 100, *places.lexicon.phrases], places.work / "qformer_tokenizer", 1200)
     torch.manual_seed(4)
     reader = Reader(tokenizer, places.speaker.table.shape[1])
     return reader, Vocabulary(places.lexicon, frame, places.speaker)
