@@ -22,8 +22,8 @@ from .words import Reader, Vocabulary
 
 __all__ = ["Captioner", "train_captions"]
 
-NAMED = 160  # rows of a step whose words are kept right
-SPOKEN = 24  # of them at most are answered through the language model
+NAMED = 96  # rows of a step whose words are kept right
+SPOKEN = 12  # of them at most are answered through the language model
 PULL = 0.3  # weight of the prefix's distance from the embeddings
 SHORT = 8  # tokens of an answer when measuring
 
@@ -76,6 +76,6 @@ def train_captions(
         )
 
     stage = Stage(
-        steps=steps, lr=6e-4, muon_lr=1.2e-3, blocks="_query.", warmup=20, average=0.98, check_every=60, seed=23,
+        steps=steps, lr=6e-4, muon_lr=1.2e-3, blocks="_query.", warmup=20, average=0.98, check_every=80, seed=23,
     )  # fmt: skip
     return run(captioner, loss, check, stage, folder)

@@ -152,6 +152,10 @@ class Photographs:
                 truths.append(truth)
         return np.array(numbers), truths
 
+    def every(self, many: int) -> Photographs:
+        """Each `many`th photograph, for a look between steps."""
+        return Photographs(self.features[::many], self.truths[::many], self.trunk[::many], self.judge)
+
     def ceiling(self) -> dict[str, float]:
         """The trunk's own classifier by the same judge, its likeliest name."""
         said = [self.judge.names.fine[i] for i in self.trunk.argmax(-1).tolist()]

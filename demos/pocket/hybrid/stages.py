@@ -155,9 +155,9 @@ def make_captions(places: Places) -> None:
     photographs = open_photographs(places, pupil)
     reader, vocabulary = new_reader(places)
     reader.load_state_dict(_kept(places.run("words")))
-    captioner, lessons = Captioner(reader), open_lessons(places, pupil)
+    captioner, lessons, few = Captioner(reader), open_lessons(places, pupil), photographs.every(3)
     train_captions(
-        captioner, lessons, vocabulary, places.speaker, lambda speak: photographs.measure(speak, ASKED), folder,
+        captioner, lessons, vocabulary, places.speaker, lambda speak: few.measure(speak, ASKED), folder,
         places.steps or 1200,
     )  # fmt: skip
     _keep(captioner.reader, folder)
