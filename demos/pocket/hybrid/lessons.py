@@ -103,25 +103,29 @@ class Lessons:
         # a name too long to be said is said coarsely
         self.coarse = torch.tensor([c if c >= 0 else f for f, c in zip(fine, coarse)])
         self.fine = torch.tensor([f if f >= 0 else c for f, c in zip(fine, coarse)])
+        # a few classes have no name that is short enough: they are never said
+        self.sayable = (self.coarse >= 0).float()
+        self.coarse, self.fine = self.coarse.clamp(min=0), self.fine.clamp(min=0)
         plainly = self._plainly(torch.arange(len(seen.phrase)))
         sure = torch.zeros(len(plainly[0]), len(lexicon)).scatter_add_(1, *plainly).amax(1)
         self.rows = np.flatnonzero((seen.phrase >= 0) | (sure.numpy() > SURE_COARSE))
 
     def _plainly(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return self.coarse[self.seen.classes[rows]], self.seen.chances[rows]
+        classes = self.seen.classes[rows]
+        return self.coarse[classes], self.seen.chances[rows] * self.sayable[classes]
 
     def goal(self, rows: np.ndarray, fine: bool) -> Tensor:
         """Chances over phrases (B, T): the known name, or what the trunk thinks, coarsely where it is unsure."""
         at = torch.from_numpy(rows)
-        classes, chances = self.seen.classes[at], self.seen.chances[at]
-        phrases = self.coarse[classes]
+        classes = self.seen.classes[at]
+        phrases, chances = self._plainly(at)
         if fine:
             phrases = torch.where(chances[:, :1] > SURE_FINE, self.fine[classes], phrases)
         said = torch.zeros(len(rows), len(self.lexicon)).scatter_add_(1, phrases, chances) ** SHARPER
         known = torch.from_numpy(self.seen.phrase[rows])
         named = torch.nn.functional.one_hot(known.clamp(min=0), len(self.lexicon)).float()
         said = torch.where((known >= 0)[:, None], named, said)
-        return said / said.sum(1, keepdim=True)
+        return said / said.sum(1, keepdim=True).clamp(min=1e-9)
 
     def draw(self, rng: np.random.Generator, batch: int, alone: float = 0.25) -> tuple[np.ndarray, Tensor]:
         """Rows (B,) and features (B, 1 + 9, D), a little disturbed; in a share `alone` the patches are another's."""
