@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lens_plugins.train.optimizers import muon_beside
+from .muon import Muon32
 
 __all__ = ["Stage", "run"]
+
+SAVE_EVERY = 180  # seconds between checkpoints where no check falls
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,13 @@ def _optimizers(model: nn.Module, stage: Stage) -> list[torch.optim.Optimizer]:
     half as many pictures here (class loss 3.0 against 3.4 after 25,600)."""
     groups = _groups(model, stage)
     inside = {id(p) for n, p in model.named_parameters() if stage.muon_lr and stage.blocks in n}
-    muon = muon_beside(groups, lambda p: id(p) in inside, stage.muon_lr, stage.weight_decay)
+    matrices = []
+    for group in groups:
+        chosen = [p for p in group["params"] if p.ndim == 2 and id(p) in inside]
+        group["params"] = [p for p in group["params"] if not (p.ndim == 2 and id(p) in inside)]
+        if chosen:
+            matrices.append({**group, "params": chosen, "weight_decay": stage.weight_decay})
+    muon = [Muon32(matrices, stage.muon_lr)] if matrices else []
     return [torch.optim.AdamW(groups, lr=stage.lr, betas=(0.9, 0.98)), *muon]
 
 
@@ -74,62 +85,106 @@ def run(
     """Train `model` in place and leave the averaged weights in it.
 
     `loss(step, generator)` gives a scalar to minimise and numbers to log; `check(model)` measures on held-out data.
-    A checkpoint is written at every check, and a run that finds one goes on from it. Returns the last check.
+    A checkpoint is written at every check, every few minutes and on SIGTERM, and a run that finds one goes on from it.
+    Returns the last check.
+
+    Raises:
+        SystemExit: SIGTERM came; the checkpoint is written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    optimizers = _optimizers(model, stage)
-    average = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-    start, checkpoint = 0, folder / "checkpoint.pt"
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        for optimizer, kept in zip(optimizers, state["optimizers"]):
-            optimizer.load_state_dict(kept)
-        start, average = state["step"], state["average"]
-    peaks = [stage.lr, stage.muon_lr]
-    groups = [(group, peak) for optimizer, peak in zip(optimizers, peaks) for group in optimizer.param_groups]
+    going = _Going(model, stage, folder / "checkpoint.pt")
     logged: dict[str, float] = {}
     began, measured = time.time(), {}
-    for step in range(start, stage.steps):
-        for group, peak in groups:
-            group["lr"] = peak * group.get("share", 1.0) * stage.rate(step)
-        with sdpa_kernel(SDPBackend.MATH):  # on a CPU the fused one's backward pass takes half of a small ViT's time
-            value, numbers = loss(step, torch.Generator().manual_seed(stage.seed * 1_000_003 + step))
-            value.backward()
-        nn.utils.clip_grad_norm_([p for group, _ in groups for p in group["params"]], stage.clip)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        decay = min(stage.average, (1 + step) / (10 + step))
-        for n, p in model.named_parameters():
-            if n in average:
-                average[n].lerp_(p.detach(), 1 - decay)
-        for name, number in numbers.items():
-            logged[name] = 0.98 * logged.get(name, number) + 0.02 * number
-        if (step + 1) % stage.check_every == 0 or step + 1 == stage.steps:
-            measured = _with_weights(model, average, check)
-            _log(folder, step + 1, time.time() - began, {**logged, **measured})
-            states = [optimizer.state_dict() for optimizer in optimizers]
-            _save(checkpoint, {"model": model.state_dict(), "optimizers": states, "step": step + 1, "average": average})
-    with torch.no_grad():
-        for n, p in model.named_parameters():
-            if n in average:
-                p.copy_(average[n])
+    saved = began
+    with _stop_asked() as asked:
+        for step in range(going.start, stage.steps):
+            for name, number in going.move(loss, step).items():
+                logged[name] = 0.98 * logged.get(name, number) + 0.02 * number
+            checked = (step + 1) % stage.check_every == 0 or step + 1 == stage.steps
+            if checked:
+                measured = _with_weights(model, going.average, check)
+                _log(folder, step + 1, time.time() - began, {**logged, **measured})
+            if checked or asked.is_set() or time.time() - saved > SAVE_EVERY:
+                going.save(step + 1)
+                saved = time.time()
+            if asked.is_set():
+                raise SystemExit(143)
+    _take(model, going.average)
     return measured
 
 
+class _Going:
+    """A run under way: optimizers, averaged weights, and the step that it begins with or goes on from."""
+
+    def __init__(self, model: nn.Module, stage: Stage, checkpoint: Path) -> None:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        self.model, self.stage, self.checkpoint = model, stage, checkpoint
+        self.optimizers = _optimizers(model, stage)
+        self.average = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+        self.start = 0
+        if checkpoint.is_file():
+            state = torch.load(checkpoint, weights_only=True)
+            model.load_state_dict(state["model"])
+            for optimizer, kept in zip(self.optimizers, state["optimizers"]):
+                optimizer.load_state_dict(kept)
+            self.start, self.average = state["step"], state["average"]
+        peaks = (stage.lr, stage.muon_lr)
+        self.groups = [(group, peak) for made, peak in zip(self.optimizers, peaks) for group in made.param_groups]
+
+    def move(self, loss: Callable[[int, torch.Generator], tuple[Tensor, dict[str, float]]], step: int) -> dict:
+        """One step; the numbers that `loss` gives to log."""
+        for group, peak in self.groups:
+            group["lr"] = peak * group.get("share", 1.0) * self.stage.rate(step)
+        with sdpa_kernel(SDPBackend.MATH):  # on a CPU the fused one's backward pass takes half of a small ViT's time
+            value, numbers = loss(step, torch.Generator().manual_seed(self.stage.seed * 1_000_003 + step))
+            value.backward()
+        nn.utils.clip_grad_norm_([p for group, _ in self.groups for p in group["params"]], self.stage.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        decay = min(self.stage.average, (1 + step) / (10 + step))
+        for n, p in self.model.named_parameters():
+            if n in self.average:
+                self.average[n].lerp_(p.detach(), 1 - decay)
+        return numbers
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint of `step` steps done."""
+        states = [optimizer.state_dict() for optimizer in self.optimizers]
+        state = {"model": self.model.state_dict(), "optimizers": states, "step": step, "average": self.average}
+        torch.save(state, self.checkpoint.with_suffix(".new"))
+        os.replace(self.checkpoint.with_suffix(".new"), self.checkpoint)
+
+
+@contextmanager
+def _stop_asked() -> Iterator[threading.Event]:
+    """Set once SIGTERM came; never in other threads than the first, where no handler can be set."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@torch.no_grad()
+def _take(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Copy weights into the parameters of their names."""
+    for n, p in model.named_parameters():
+        if n in weights:
+            p.copy_(weights[n])
+
+
+@torch.no_grad()
 def _with_weights(model: nn.Module, average: dict[str, Tensor], check: Callable) -> dict[str, float]:
     kept = {n: p.detach().clone() for n, p in model.named_parameters() if n in average}
-    with torch.no_grad():
-        for n, p in model.named_parameters():
-            if n in average:
-                p.copy_(average[n])
-        model.eval()
-        numbers = check(model)
-        model.train()
-        for n, p in model.named_parameters():
-            if n in kept:
-                p.copy_(kept[n])
+    _take(model, average)
+    model.eval()
+    numbers = check(model)
+    model.train()
+    _take(model, kept)
     return numbers
 
 
@@ -140,8 +195,3 @@ def _log(folder: Path, step: int, seconds: float, numbers: dict[str, float]) -> 
 
 def _rounded(numbers: dict[str, float]) -> dict[str, float]:
     return {k: round(v, 4) for k, v in numbers.items()}
-
-
-def _save(path: Path, state: dict) -> None:
-    torch.save(state, path.with_suffix(".new"))
-    os.replace(path.with_suffix(".new"), path)
