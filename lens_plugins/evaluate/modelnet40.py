@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..files.numpy_pickles import read_numpy_pickle
 from ..files.opening import parsing, read_bytes
 from .benchmark import Benchmark, Folders, Published, Row, Task
+from .checks import whole
 from .metrics import TopK
 from .templates import MODELNET40_64
 
@@ -44,8 +45,8 @@ def _cache(file: Path) -> tuple[Sequence[np.ndarray], list[int]]:
     value = read_numpy_pickle(file)
     try:
         clouds, labels = value
-        numbers = [int(label.item()) for label in labels]
-        if len(clouds) != len(numbers) or not all(0 <= number < len(CLASSES) for number in numbers):
+        numbers = [whole(label.item()) for label in labels]
+        if len(clouds) != len(numbers) or not all(type(n) is int and 0 <= n < len(CLASSES) for n in numbers):
             raise ValueError(f"{len(clouds)} clouds and {len(numbers)} labels")
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is no pair of clouds and labels ({error}); fetch it again.") from error
