@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from .._optional import require
+from ..errors import InputError
+from ..files.writing import replacing
 from .benchmark import Benchmark, Figures, Published
 from .features import Miss
 
@@ -202,6 +204,7 @@ def draw_confusion(table: Confusion, file: Path) -> None:
 
     Raises:
         MissingDependency: matplotlib is not installed (extra ``train``).
+        InputError: the disk refuses.
     """
     require("matplotlib", extra="train", purpose="The confusion picture")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -217,4 +220,5 @@ def draw_confusion(table: Confusion, file: Path) -> None:
     axes.set_yticks(range(len(table.names)), table.names, fontsize=7)
     axes.set_xlabel("nearest")
     axes.set_ylabel("right")
-    figure.savefig(file, dpi=150)
+    with replacing(file, error=InputError) as temporary:
+        figure.savefig(temporary, dpi=150, format=file.suffix[1:].lower())  # the temporary's ending says nothing

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from ..errors import InputError
 from ..files.jsons import read_json
-from ..files.opening import read_bytes
 from .benchmark import Benchmark, Folders, Published, Row, Task
 from .checks import whole
 from .metrics import TopK
 from .sound import BELOW, JSON_BYTES, MISSES, clips_of
+from .tables import read_utf8
 from .templates import SOUND_AS_IMAGE_12
 
 __all__ = ["BENCHMARK"]
@@ -30,7 +30,7 @@ def rows(folders: Folders) -> list[Row]:
 def tasks(folders: Folders, rows: Sequence[Row]) -> list[Task]:
     """Names as they stand in the first column of `vggsound_stat.csv`."""
     file = folders.find("vggsound_stat.csv", below=BELOW)
-    names = [line[0] for line in csv.reader(io.StringIO(read_bytes(file).decode("utf-8"))) if line]
+    names = [line[0] for line in csv.reader(io.StringIO(read_utf8(file), newline="")) if line]
     return [Task(names, SOUND_AS_IMAGE_12, TopK((1, 5)))]
 
 
