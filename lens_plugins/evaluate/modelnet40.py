@@ -13,6 +13,7 @@ from ..files.opening import parsing, read_bytes
 from .benchmark import Benchmark, Folders, Published, Row, Task
 from .checks import whole
 from .metrics import TopK
+from .tables import read_utf8
 from .templates import MODELNET40_64
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def rows(folders: Folders) -> list[Row]:
         clouds, labels = _cache(root / _CACHE)
         return [Row(f"{_CACHE}[{n}]", cloud, label) for n, (cloud, label) in enumerate(zip(clouds, labels))]
     listed = folders.find(f"{_FOLDER}/modelnet40_test.txt", "modelnet40_test.txt")
-    names = [line.strip() for line in listed.read_text("utf-8").splitlines() if line.strip()]
+    names = [line.strip() for line in read_utf8(listed).split("\n") if line.strip()]
     return [_row(listed.parent, name) for name in names]
 
 
