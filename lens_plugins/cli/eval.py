@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .._optional import require
 from ..errors import InputError
 from ..evaluate.names import BENCHMARKS
 from .eval_captions import captions
+from .eval_outputs import check_outputs
 from .eval_scene import scene
 from .options import InputOptions, TextHostOptions, spelled_out
 from .output import counting, write_text
 from .session import Session
 
 if TYPE_CHECKING:
+    from ..evaluate.loop import Work
     from ..evaluate.report import Result
 
 __all__ = ["app", "command_for"]
@@ -62,10 +65,13 @@ def command_for(name: str) -> Callable[..., None]:
             raise InputError(f"--confusion {confusion}: a picture is written as {', '.join(_PICTURES)}.")
         if reading.show is not None:
             raise InputError("--show: eval draws no inputs; `lens-plugins caption` does.")
+        check_outputs(confusion=confusion, json=json)
         from ..evaluate.loop import lay_out, score
 
         templates = None if template is None else [_class_at(each) for each in template]
         work = lay_out(name, data, meta=meta, limit=limit, templates=templates)  # told before a host is loaded
+        if confusion is not None:
+            _check_drawn(work)
         session = Session(host, reading)
         for modality in sorted(work.modalities):
             session.plug(modality)
@@ -99,11 +105,19 @@ def _class_at(template: str) -> str:
     return template.replace("{}", "{c}")
 
 
+def _check_drawn(work: Work) -> None:
+    from ..evaluate.metrics import TopK
+
+    if not any(isinstance(task.metric, TopK) for task in work.tasks):
+        raise InputError(f"--confusion: {work.benchmark.title} has no single class for each input, so none is drawn.")
+    require("matplotlib", extra="train", purpose="The confusion picture")
+
+
 def _draw(result: Result, file: Path) -> None:
     from ..evaluate.report import draw_confusion
 
-    if result.confusion is None:
-        raise InputError(f"--confusion: {result.benchmark.title} has no single class for each input, so none is drawn.")
+    if result.confusion is None:  # every input that has a class was missed
+        raise InputError(f"--confusion: 0 inputs of {result.benchmark.title} that have a class can be used.")
     draw_confusion(result.confusion, file)
     typer.echo(f"confusion: {file}", err=True)
 

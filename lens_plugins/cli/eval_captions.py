@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
+from .eval_outputs import check_outputs
 from .options import GenerationOptions, InputOptions, Prompt, TextHostOptions, pairs, spelled_out
 from .output import counting, write_text
 from .session import Session
@@ -61,8 +62,9 @@ def captions(
         raise InputError(f"--page {page}: the page is written as .html.")
     if reading.show is not None:
         raise InputError("--show: --page shows the inputs here.")
+    check_outputs(page=page, json=json)
     things = spread(read_things(data), limit)
-    known = read_things(train) if train else []
+    known = read_things(train, known=True) if train else []
     others = {name: read_answers(Path(file), things) for name, file in pairs(answers, "--answers").items()}
     session = Session(host, reading)
     for modality in sorted({thing.modality for thing in [*things, *known]}):

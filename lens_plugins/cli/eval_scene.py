@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from .eval_outputs import check_outputs
 from .options import InputOptions, TextHostOptions, spelled_out
 from .scene import ScanOptions
 from .session import Session
@@ -39,6 +40,7 @@ def scene(
     from ..evaluate.scene import evaluate_scenes, read_queries
     from ..files.jsons import write_json
 
+    check_outputs(json=json)
     modalities = {query.modality for query in read_queries(data)} - {"text"}  # told before a host is loaded
     session = Session(host, InputOptions())
     for modality in sorted({"point_cloud", *modalities}):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
 from ..errors import InputError
 from ..files.jsons import read_json
-from ..files.opening import read_bytes
 from .benchmark import Benchmark, Folders, Published, Row, Task
 from .metrics import MeanAveragePrecision
 from .sound import BELOW, JSON_BYTES, MISSES, clips_of
+from .tables import read_table
 from .templates import SOUND_AS_IMAGE_12
 
 __all__ = ["BENCHMARK"]
@@ -33,10 +31,7 @@ def rows(folders: Folders) -> list[Row]:
 def classes(folders: Folders) -> list[tuple[str, str]]:
     """Ids and display names of `audioset_class_labels_indices.csv` (Google, CC BY 4.0), in its order."""
     file = folders.find("audioset_class_labels_indices.csv", "class_labels_indices.csv", below=BELOW)
-    lines = list(csv.DictReader(io.StringIO(read_bytes(file).decode("utf-8"))))
-    if not lines or not {"mid", "display_name"} <= lines[0].keys():
-        raise InputError(f"{file} has no columns mid and display_name.")
-    return [(line["mid"], line["display_name"]) for line in lines]
+    return [(line["mid"], line["display_name"]) for _, line in read_table(file, ("mid", "display_name"))]
 
 
 def tasks(folders: Folders, rows: Sequence[Row]) -> list[Task]:

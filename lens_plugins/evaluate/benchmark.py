@@ -131,7 +131,8 @@ class Benchmark:
         rows: in a fixed order; files that are not there are rows too, and counted as missed.
         tasks: classes or captions, once the rows are known; nearly always one.
         reading: settings of the modality that the protocol asks for, given the lens's own and a row's facts.
-        expected: how many rows the published figure counts; None where anyone's own data is scored.
+        expected: how many rows the published figure counts; None where nobody states it.
+        departs: how its protocol differs from the published figure's, as a sentence; "" where it does not.
         published: the figure of the released lens first.
         notes: what must be said beside any figure.
     """
@@ -143,5 +144,6 @@ class Benchmark:
     tasks: Callable[[Folders, Sequence[Row]], Sequence[Task]]
     reading: Callable[[InputSettings, Mapping[str, Any]], Mapping[str, Any]] = as_it_is
     expected: int | None = None
+    departs: str = ""
     published: tuple[Published, ...] = ()
     notes: tuple[str, ...] = ()

@@ -5,7 +5,6 @@ N things, E width of the space.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor
 
 from .._optional import require
-from ..catalog import find_modality, modality_of_suffix
+from ..catalog import modality_of_suffix
 from ..errors import ConfigError, InputError
-from ..files.opening import read_bytes
+from ..files.json_lines import read_json_lines
 from ..hosts.base import Host
 from ..hosts.messages import Request
 from ..hosts.vectors import FeatureCache
@@ -25,6 +24,7 @@ from ..inputs.base import Source
 from .benchmark import Row, as_it_is
 from .caption_metrics import CaptionScores, score_captions
 from .features import Features, Miss, Note, embed_rows
+from .pairs import modality_of, texts_of
 
 __all__ = ["SYSTEMS", "CaptionResult", "Setting", "Thing", "compare_captions", "read_answers", "read_things"]
 
@@ -117,44 +117,51 @@ class CaptionResult:
         }
 
 
-def read_things(file: Path) -> list[Thing]:
+def read_things(file: Path, *, known: bool = False) -> list[Thing]:
     """Things of JSON lines: {"modality", "path", "references", "label", "words", "picture", "id"}.
 
     Paths are relative to the file. The lists of training serve too: `text` stands for references, `image` for picture.
 
+    Args:
+        file: the list.
+        known: it is only learnt from, so that no answer looks for an id and several things may share one.
+
     Raises:
-        InputError: no such file, or a line that is something else.
+        InputError: no such file, a line that is something else, or two things of one id.
     """
-    found = []
-    for place, line in enumerate(read_bytes(file).decode("utf-8", "replace").splitlines(), start=1):
-        if line.strip():
-            found.append(_thing(file, place, line))
+    found: list[Thing] = []
+    lines: dict[str, int] = {}
+    for place, raw in read_json_lines(file):
+        found.append(_thing(file, place, raw))
+        first = lines.setdefault(found[-1].id, place)
+        if first != place and not known:
+            raise InputError(f"{file}, line {place}: the id {found[-1].id!r} is that of line {first}, too.")
     if not found:
         raise InputError(f"{file} holds 0 things; each line is one JSON object.")
     return found
 
 
-def _thing(file: Path, place: int, line: str) -> Thing:
-    try:
-        raw = json.loads(line)
-        unknown = sorted(raw.keys() - set(_FIELDS))
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{file}, line {place}: no JSON object ({error}).") from error
-    if unknown or not isinstance(raw.get("path"), str):
+def _thing(file: Path, place: int, raw: dict[str, Any]) -> Thing:
+    unknown = sorted(raw.keys() - set(_FIELDS))
+    if unknown or not isinstance(raw.get("path"), str) or not raw["path"].strip():
         told = f"the field {unknown[0]!r} is unknown" if unknown else "there is no path"
         raise InputError(f"{file}, line {place}: {told}; a line has {', '.join(_FIELDS[:7])}.")
-    references = _texts(raw.get("references", raw.get("text")))
-    words, pictures = _texts(raw.get("words")), _texts(raw.get("picture", raw.get("image")))
+    references = texts_of(raw.get("references", raw.get("text")))
+    words, pictures = texts_of(raw.get("words")), texts_of(raw.get("picture", raw.get("image")))
     label = raw.get("label")
-    if references is None or words is None or pictures is None or not (references or label):
+    if words is None or pictures is None or not (label is None or (isinstance(label, str) and label.strip())):
+        raise InputError(f"{file}, line {place}: label, words and picture must be texts that are not empty.")
+    if references is None or not (references or label):
         raise InputError(f"{file}, line {place}: references must be texts; a line needs some, or a label.")
-    modality = raw.get("modality") or modality_of_suffix(Path(raw["path"]).suffix)
+    modality = raw.get("modality")
+    if modality is None:
+        modality = modality_of_suffix(Path(raw["path"]).suffix)
     if modality is None:
         raise InputError(f"{file}, line {place}: the ending of {raw['path']} names no modality; give modality.")
     return Thing(
-        id=str(raw.get("id", raw["path"])),
+        id=raw["path"] if raw.get("id") is None else _id(raw["id"], f"{file}, line {place}"),
         source=file.parent / raw["path"],
-        modality=find_modality(modality).name,
+        modality=modality_of(modality, f"{file}, line {place}"),
         references=references,
         label=label,
         words=words,
@@ -162,26 +169,29 @@ def _thing(file: Path, place: int, line: str) -> Thing:
     )
 
 
-def _texts(value: Any) -> tuple[str, ...] | None:
-    """One text or a list of them as a tuple; None where it is something else."""
-    values = [] if value is None else [value] if isinstance(value, str) else value
-    good = isinstance(values, list) and all(isinstance(text, str) and text.strip() for text in values)
-    return tuple(values) if good else None
+def _id(value: Any, where: str) -> str:
+    """An id as text; 7 and "7" are one."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
+        raise InputError(f"{where}: id is {value!r}; it must be a text that is not empty, or a whole number.")
+    return str(value)
 
 
 def read_answers(file: Path, things: Sequence[Thing]) -> list[str]:
     """What another system said, of JSON lines {"id", "text"}, in the order of things; "" where it said nothing.
 
     Raises:
-        InputError: no such file, a line of something else, or no line of any of these things.
+        InputError: no such file, a line of something else, two lines of one id, or no line of any of these things.
     """
     said: dict[str, str] = {}
-    for place, line in enumerate(read_bytes(file).decode("utf-8", "replace").splitlines(), start=1):
-        try:
-            raw = json.loads(line) if line.strip() else {}
-            said |= {str(raw["id"]): str(raw["text"])} if raw else {}
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f'{file}, line {place}: no JSON object with "id" and "text" ({error}).') from error
+    lines: dict[str, int] = {}
+    for place, raw in read_json_lines(file):
+        where = f"{file}, line {place}"
+        name = _id(raw.get("id"), where)
+        if not isinstance(raw.get("text"), str):
+            raise InputError(f'{where}: text is {raw.get("text")!r}; it must be a text, "" where nothing was said.')
+        if lines.setdefault(name, place) != place:
+            raise InputError(f"{where}: the id {name!r} is that of line {lines[name]}, too; one answer is scored.")
+        said[name] = raw["text"]
     if not said.keys() & {thing.id for thing in things}:
         raise InputError(
             f"{file} answers 0 of {len(things)} things; its ids are as {', '.join(list(said)[:3]) or 'none'}."

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from ..files.jsons import read_json
-from ..files.opening import read_bytes
+from ..files.jsons import read_json, read_json_object
 from .benchmark import Benchmark, Folders, Published, Row, Task
+from .checks import whole
 from .metrics import TopK
+from .pairs import texts_of
 from .sound import MISSES, clips_of
+from .tables import read_table
 from .templates import SOUND_AS_IMAGE_12
 
 __all__ = ["BENCHMARK"]
 
 _BELOW = "modal_audio/data"
+_COLUMNS = ("filename", "target", "category")
 _ORIGINAL = ("meta/esc50.csv", "esc50/meta/esc50.csv", "ESC-50-master/meta/esc50.csv")  # with folder audio beside meta
 
 
@@ -29,13 +30,18 @@ def rows(folders: Folders) -> list[Row]:
         audio = original.parents[1] / "audio"
         return [
             Row(row["filename"], audio / row["filename"], labels.index(_plain(row["category"])))
-            for row in _lines(original)
+            for _, row in read_table(original, _COLUMNS)
         ]
-    by_number = _by_number(folders)
-    return [
-        Row(row["audio_path"], folders.data / row["audio_path"], labels.index(by_number[int(row["class_label"])]))
-        for row in read_json(folders.find("esc50_fold-all.json", below=_BELOW), error=InputError)
-    ]
+    places = {number: place for place, number in enumerate(_by_number(folders))}
+    listed = folders.find("esc50_fold-all.json", below=_BELOW)
+    found = []
+    for row in read_json(listed, error=InputError):
+        number = whole(row["class_label"])
+        if number not in places:
+            told = f"class_label of {row['audio_path']} is {number!r}; esc50_label.json has no such class"
+            raise InputError(f"{listed}: {told}.")
+        found.append(Row(row["audio_path"], folders.data / row["audio_path"], places[number]))
+    return found
 
 
 def names(folders: Folders) -> list[str]:
@@ -43,16 +49,21 @@ def names(folders: Folders) -> list[str]:
     original = _original(folders)
     if original is None:
         return list(_by_number(folders).values())
-    by_number = {int(row["target"]): _plain(row["category"]) for row in _lines(original)}
+    by_number: dict[int, str] = {}
+    for line, row in read_table(original, _COLUMNS):
+        number, name = whole(row["target"]), _plain(row["category"])
+        if type(number) is not int or number < 0:
+            raise InputError(f"{original}, line {line}: target is {row['target']!r}; it must be a whole number from 0.")
+        if by_number.setdefault(number, name) != name:
+            raise InputError(f"{original}, line {line}: {number} is {name!r} here and {by_number[number]!r} above.")
+    if len(set(by_number.values())) != len(by_number):
+        twice = next(name for name in by_number.values() if list(by_number.values()).count(name) > 1)
+        raise InputError(f"{original}: {twice!r} has two numbers; each category has one.")
     return [by_number[number] for number in sorted(by_number)]
 
 
 def _original(folders: Folders) -> Path | None:
     return next((folders.data / name for name in _ORIGINAL if (folders.data / name).is_file()), None)
-
-
-def _lines(file: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(read_bytes(file).decode("utf-8"))))
 
 
 def _plain(name: str) -> str:
@@ -61,9 +72,14 @@ def _plain(name: str) -> str:
 
 def _by_number(folders: Folders) -> dict[int, str]:
     """Numbers and names of `esc50_label.json`: a name, or a list of names whose first counts."""
-    raw = read_json(folders.find("esc50_label.json", below=_BELOW), error=InputError)
-    first = {int(number): name[0] if isinstance(name, list) else name for number, name in raw.items()}
-    return {number: first[number].lower() for number in sorted(first)}
+    file = folders.find("esc50_label.json", below=_BELOW)
+    first: dict[int, str] = {}
+    for number, names_ in read_json_object(file, error=InputError).items():
+        texts, place = texts_of(names_), whole(number)
+        if type(place) is not int or place in first or not texts:
+            raise InputError(f"{file}: {number!r} must be a number, each given once, with a name or a list of names.")
+        first[place] = texts[0].lower()
+    return {number: first[number] for number in sorted(first)}
 
 
 def tasks(folders: Folders, rows: Sequence[Row]) -> list[Task]:

@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..files.jsons import read_json
 from ..files.tensors import read_pt_value
 from .benchmark import Benchmark, Folders, Published, Row, Task
+from .checks import whole
 from .metrics import TopK
 
 __all__ = ["BENCHMARK", "TEMPLATES", "VALIDATION"]
@@ -37,11 +38,14 @@ def _rows(split: str) -> Callable[[Folders], list[Row]]:
         trials = _trials(folders)["dataset"]
         file = folders.find(_SPLITS)
         try:
-            chosen = [int(number) for number in read_pt_value(file, error=InputError)["splits"][0][split]]
+            chosen = [whole(number) for number in read_pt_value(file, error=InputError)["splits"][0][split]]
+            wrong = next((n for n in chosen if type(n) is not int or not 0 <= n < len(trials)), None)
+            if wrong is not None:  # -2 would be a trial from the end
+                raise InputError(f"{file}: split {split} has trial {wrong!r}; trials are 0 to {len(trials) - 1}.")
             kept = [number for number in chosen if _SHORTEST <= trials[number]["eeg"].shape[1] <= _LONGEST]
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise InputError(f"{file} does not split the trials of {_TRIALS} ({error}).") from error
-        return [Row(f"trial {n}", trials[n]["eeg"].float(), int(trials[n]["label"])) for n in kept]
+        return [Row(f"trial {n}", trials[n]["eeg"].float(), whole(trials[n]["label"])) for n in kept]
 
     return rows
 

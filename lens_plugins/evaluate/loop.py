@@ -17,8 +17,9 @@ from ..hosts.base import Host
 from ..hosts.vectors import FeatureCache
 from ..inputs.settings import InputSettings
 from .benchmark import Benchmark, Folders, Row, Task
+from .checks import check_task, check_templates
 from .features import Features, Note, embed_rows, embed_texts
-from .metrics import TopK, confusion
+from .metrics import CaptionRecall, TopK, confusion
 from .names import find_benchmark
 from .report import Confusion, Result
 
@@ -38,6 +39,7 @@ class Work:
         listed: how many rows the data set lists here.
         limit: as it was asked for.
         tasks: what the rows are compared with.
+        own_templates: whether the caller's stand in place of the benchmark's.
     """
 
     benchmark: Benchmark
@@ -45,6 +47,7 @@ class Work:
     listed: int
     limit: int | None
     tasks: Sequence[Task]
+    own_templates: bool = False
 
     @property
     def modalities(self) -> set[str]:
@@ -64,6 +67,8 @@ def lay_out(
     chosen = find_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}; it must be at least 1.")
+    if templates is not None:
+        check_templates(templates)
     folders = Folders(Path(data), None if meta is None else Path(meta))
     with parsing(str(data), f"data set for {chosen.title}", "its lists have other fields than those that are read"):
         every = list(chosen.rows(folders))
@@ -71,7 +76,9 @@ def lay_out(
             raise InputError(f"{data} lists 0 inputs of {chosen.title}; at least 1 is needed.")
         rows = spread(every, limit)
         tasks = [_with(task, templates) for task in chosen.tasks(folders, rows)]
-    return Work(chosen, rows, len(every), limit, tasks)
+        for task in tasks:
+            check_task(task, rows, str(data))
+    return Work(chosen, rows, len(every), limit, tasks, own_templates=templates is not None)
 
 
 def evaluate(
@@ -106,7 +113,7 @@ def evaluate(
     Raises:
         InputError: the data set's lists are not there or damaged, or no row can be read.
         Unsupported: the host has no text tower, or no lens of the modality.
-        ConfigError: no such benchmark, or `limit` or `batch_size` below 1.
+        ConfigError: no such benchmark, `limit` or `batch_size` below 1, or a template without ``{c}``.
         Interrupted: by Ctrl-C.
     """
     work = lay_out(benchmark, data, meta=meta, limit=limit, templates=templates)
@@ -154,12 +161,13 @@ def score(
         cached=found.cached,
         seconds=found.seconds,
         confusion=next((each.confusion for each in scored if each.confusion is not None), None),
+        changed=(("templates",) if work.own_templates else ()) + (("settings",) if settings else ()),
     )
 
 
 def _with(task: Task, templates: Sequence[str] | None) -> Task:
     """A task of classes with other templates; captions stay as they are."""
-    return replace(task, templates=templates) if templates and isinstance(task.metric, TopK) else task
+    return task if templates is None or isinstance(task.metric, CaptionRecall) else replace(task, templates=templates)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from ..errors import InputError
 from ..files.numpy_pickles import read_numpy_pickle
 from ..files.opening import parsing, read_bytes
 from .benchmark import Benchmark, Folders, Published, Row, Task
+from .checks import whole
 from .metrics import TopK
+from .tables import read_utf8
 from .templates import MODELNET40_64
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def rows(folders: Folders) -> list[Row]:
         clouds, labels = _cache(root / _CACHE)
         return [Row(f"{_CACHE}[{n}]", cloud, label) for n, (cloud, label) in enumerate(zip(clouds, labels))]
     listed = folders.find(f"{_FOLDER}/modelnet40_test.txt", "modelnet40_test.txt")
-    names = [line.strip() for line in listed.read_text("utf-8").splitlines() if line.strip()]
+    names = [line.strip() for line in read_utf8(listed).split("\n") if line.strip()]
     return [_row(listed.parent, name) for name in names]
 
 
@@ -44,8 +46,8 @@ def _cache(file: Path) -> tuple[Sequence[np.ndarray], list[int]]:
     value = read_numpy_pickle(file)
     try:
         clouds, labels = value
-        numbers = [int(label.item()) for label in labels]
-        if len(clouds) != len(numbers) or not all(0 <= number < len(CLASSES) for number in numbers):
+        numbers = [whole(label.item()) for label in labels]
+        if len(clouds) != len(numbers) or not all(type(n) is int and 0 <= n < len(CLASSES) for n in numbers):
             raise ValueError(f"{len(clouds)} clouds and {len(numbers)} labels")
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is no pair of clouds and labels ({error}); fetch it again.") from error

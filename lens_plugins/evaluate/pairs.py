@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..catalog import find_modality
-from ..errors import InputError
-from ..files.opening import read_bytes
+from ..catalog import find_modality, modalities
+from ..errors import InputError, LensPluginsError
+from ..files.json_lines import read_json_lines
 from .benchmark import Benchmark, Folders, Row, Task
 from .metrics import CaptionRecall, TopK
 
-__all__ = ["BENCHMARK"]
+__all__ = ["BENCHMARK", "modality_of", "texts_of"]
 
 _FIELDS = ("modality", "path", "label", "text", "image", "split", "id")
 
@@ -25,35 +24,45 @@ def rows(folders: Folders) -> list[Row]:
     number.
     """
     manifest = folders.data
-    lines = read_bytes(manifest).decode("utf-8", "replace").splitlines()
-    found = [_row(manifest, place, text, number) for number, (place, text) in enumerate(_written(lines))]
+    found = [_row(manifest, place, raw, number) for number, (place, raw) in enumerate(read_json_lines(manifest))]
     if not found:
         raise InputError(f"{manifest} holds 0 pairs; each line is one JSON object.")
     return found
 
 
-def _written(lines: Sequence[str]) -> list[tuple[int, str]]:
-    return [(place, line) for place, line in enumerate(lines, start=1) if line.strip()]
-
-
-def _row(manifest: Path, place: int, line: str, number: int) -> Row:
-    try:
-        raw: dict[str, Any] = json.loads(line)
-        unknown = sorted(raw.keys() - set(_FIELDS))
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{manifest}, line {place}: no JSON object ({error}).") from error
-    if unknown or not isinstance(raw.get("path"), str):
+def _row(manifest: Path, place: int, raw: dict[str, Any], number: int) -> Row:
+    unknown = sorted(raw.keys() - set(_FIELDS))
+    if unknown or not isinstance(raw.get("path"), str) or not raw["path"].strip():
         told = f"the field {unknown[0]!r} is unknown" if unknown else "there is no path"
         raise InputError(f"{manifest}, line {place}: {told}; a line has {', '.join(_FIELDS)}.")
-    texts = raw.get("text") or []
-    texts = [texts] if isinstance(texts, str) else texts
-    label = raw.get("label")
-    if not all(isinstance(text, str) and text.strip() for text in [*texts, *([] if label is None else [label])]):
+    texts, label = texts_of(raw.get("text")), raw.get("label")
+    if texts is None or not (label is None or (isinstance(label, str) and label.strip())):
         raise InputError(f"{manifest}, line {place}: label and text must be texts that are not empty.")
     if label is None and not texts:
         raise InputError(f"{manifest}, line {place}: neither label nor text; a pair needs one of them to be scored.")
-    modality = find_modality(str(raw.get("modality"))).name
-    return Row(raw["path"], manifest.parent / raw["path"], (label, tuple(texts), number), modality=modality)
+    modality = modality_of(raw.get("modality"), f"{manifest}, line {place}")
+    return Row(raw["path"], manifest.parent / raw["path"], (label, texts, number), modality=modality)
+
+
+def texts_of(value: Any) -> tuple[str, ...] | None:
+    """One text or a list of them as a tuple; None where it is something else, or a text is empty."""
+    values = [] if value is None else [value] if isinstance(value, str) else value
+    good = isinstance(values, list) and all(isinstance(text, str) and text.strip() for text in values)
+    return tuple(values) if good else None
+
+
+def modality_of(name: Any, where: str) -> str:
+    """The modality that a line names.
+
+    Raises:
+        InputError: there is none of that name; begins with `where`.
+    """
+    if not isinstance(name, str):
+        raise InputError(f"{where}: modality is {name!r}; known: {', '.join(modalities())}.")
+    try:
+        return find_modality(name).name
+    except LensPluginsError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def tasks(folders: Folders, rows: Sequence[Row]) -> list[Task]:

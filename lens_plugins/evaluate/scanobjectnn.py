@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ..errors import InputError
 from ..files.numpy_pickles import read_numpy_pickle
 from .benchmark import Benchmark, Folders, Row
+from .checks import whole
 from .openshape import NEW_FIGURE, meta_file, published_of, tasks_of, y_up
 
 __all__ = ["BENCHMARK", "CLASSES"]
@@ -23,8 +24,8 @@ def rows(folders: Folders) -> list[Row]:
     value = read_numpy_pickle(file)
     if not isinstance(value, Mapping) or not {"xyz", "label"} <= value.keys():
         raise InputError(f"{file} holds no dictionary of xyz and label.")
-    clouds, labels = value["xyz"], [int(label) for label in value["label"]]
-    if len(clouds) != len(labels) or not all(0 <= label < len(CLASSES) for label in labels):
+    clouds, labels = value["xyz"], [whole(label) for label in value["label"]]
+    if len(clouds) != len(labels) or not all(type(n) is int and 0 <= n < len(CLASSES) for n in labels):
         raise InputError(f"{file} holds {len(clouds)} clouds and {len(labels)} labels, which must be 0 to 14.")
     return [
         Row(f"xyz_label.npy[{n}]", y_up(cloud[:, :3]), label) for n, (cloud, label) in enumerate(zip(clouds, labels))

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..catalog import modalities
 from ..errors import InputError, Unsupported
+from ..files.json_lines import cut_lines
 from ..files.jsons import parse_json
 from ..files.opening import brief, local_path, read_bytes
 from ..hosts.messages import Text
@@ -224,13 +225,10 @@ def read_queries(folder: Path) -> list[Query]:
         InputError: absent, empty, or a line that is no query.
     """
     path = folder / "queries.jsonl"
-    lines = [line for line in read_bytes(path).splitlines() if line.strip()]
+    lines = cut_lines(read_bytes(path))
     if not lines:
         raise InputError(f"{brief(path)} holds 0 queries; each line is one JSON object.")
-    return [
-        _query(parse_json(line, f"{brief(path)}, line {n}", error=InputError), path, n)
-        for n, line in enumerate(lines, start=1)
-    ]
+    return [_query(parse_json(line, f"{brief(path)}, line {n}", error=InputError), path, n) for n, line in lines]
 
 
 def _query(raw: Any, path: Path, number: int) -> Query:

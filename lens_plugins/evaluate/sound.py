@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..files.jsons import read_json
-from ..files.opening import read_bytes
+from ..files.jsons import read_json_object
 from .benchmark import Folders, Row, Task
 from .metrics import CaptionRecall
+from .pairs import texts_of
+from .tables import read_table
 
 if TYPE_CHECKING:
     from ..inputs.settings import InputSettings
@@ -47,25 +46,27 @@ def clips_of(data_set: str) -> Callable[[InputSettings, Mapping[str, Any]], Mapp
 def caption_rows(folders: Folders, *listed: str) -> list[Row]:
     """Recordings of a table with the columns uniq_id and audio; the target is the number of the row, and its id."""
     file = folders.find(*listed, below=BELOW)
-    lines = csv.DictReader(io.StringIO(read_bytes(file).decode("utf-8")), delimiter="\t", quoting=csv.QUOTE_NONE)
-    found = []
-    for number, line in enumerate(lines):
-        if not line.get("uniq_id") or not line.get("audio"):
-            raise InputError(f"{file}, line {number + 2}: no uniq_id or no audio.")
-        found.append(Row(line["audio"], folders.data / line["audio"], (number, line["uniq_id"])))
-    return found
+    lines = read_table(file, ("uniq_id", "audio"), delimiter="\t", quoted=False)
+    return [
+        Row(line["audio"], folders.data / line["audio"], (number, line["uniq_id"]))
+        for number, (_, line) in enumerate(lines)
+    ]
 
 
 def caption_tasks(folders: Folders, rows: Sequence[Row], *texts: str) -> list[Task]:
     """All captions of the rows' recordings, raw, as the JSON file has them: uniq_id -> captions."""
     file = folders.find(*texts, below=BELOW)
-    written = read_json(file, error=InputError, max_bytes=JSON_BYTES)
-    captions, owners = [], []
+    written = read_json_object(file, error=InputError, max_bytes=JSON_BYTES)
+    captions: list[str] = []
+    owners: list[tuple[int]] = []
     for row in rows:
         number, name = row.target
-        own = written.get(name) if isinstance(written, Mapping) else None
-        if not own:
+        if not written.get(name):
             raise InputError(f"{file} has no captions of {name}.")
+        # A text alone would be cut into letters.
+        own = texts_of(written[name]) if isinstance(written[name], list) else None
+        if own is None:
+            raise InputError(f"{file}: the captions of {name} must be a list of texts that are not empty.")
         captions += own
         owners += [(number,)] * len(own)
     return [Task(captions, ("{c}",), CaptionRecall(tuple(owners)), lambda target: target[0])]

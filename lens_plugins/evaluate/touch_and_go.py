@@ -12,6 +12,7 @@ from dataclasses import replace
 from ..errors import InputError
 from ..files.jsons import read_json
 from .benchmark import Benchmark, Folders, Published, Row, Task
+from .checks import whole
 from .metrics import TopK
 from .sound import JSON_BYTES
 
@@ -34,9 +35,11 @@ def _rows(listed: str, field: str, classes: int) -> Callable[[Folders], list[Row
         file = folders.find(listed, below="modal_tactile/data")
         found = []
         for one in read_json(file, error=InputError, max_bytes=JSON_BYTES):
-            label = int(one[field])
-            if label >= classes:
-                raise InputError(f"{file}: {field} is {label}; classes are 0 to {classes - 1}, -1 undecided.")
+            label = whole(one[field])
+            if type(label) is not int or not -1 <= label < classes:
+                raise InputError(
+                    f"{file}: {field} of {one['gel_path']} is {label!r}; classes are 0 to {classes - 1}, -1 undecided."
+                )
             if label >= 0:
                 found.append(Row(one["gel_path"], folders.data / one["gel_path"], label))
         return found
@@ -76,17 +79,17 @@ MATERIAL_SPELT = replace(
     MATERIAL,
     name="touch-material-spelt",
     tasks=lambda folders, rows: [Task(_SPELT, _SHOWS, TopK((1, 5)))],
-    notes=(_NOT_THEIRS,),
+    departs=_NOT_THEIRS,
 )
 HARD_SPELT = replace(
     HARD,
     name="touch-hard-spelt",
     tasks=lambda folders, rows: [Task(_HARD, _FEELS_SPELT, TopK((1,)))],
-    notes=(_NOT_THEIRS,),
+    departs=_NOT_THEIRS,
 )
 ROUGH_SPELT = replace(
     ROUGH,
     name="touch-rough-spelt",
     tasks=lambda folders, rows: [Task(_ROUGH, _FEELS_SPELT, TopK((1,)))],
-    notes=(*ROUGH.notes, _NOT_THEIRS),
+    departs=_NOT_THEIRS,
 )

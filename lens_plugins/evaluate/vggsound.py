@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from ..errors import InputError
 from ..files.jsons import read_json
-from ..files.opening import read_bytes
 from .benchmark import Benchmark, Folders, Published, Row, Task
+from .checks import whole
 from .metrics import TopK
 from .sound import BELOW, JSON_BYTES, MISSES, clips_of
+from .tables import read_utf8
 from .templates import SOUND_AS_IMAGE_12
 
 __all__ = ["BENCHMARK"]
@@ -21,7 +22,7 @@ def rows(folders: Folders) -> list[Row]:
     """Of `vggsound_audio-only_val.json`, rows {audio_path, class_labels}: one number each."""
     listed = folders.find("vggsound_audio-only_val.json", below=BELOW)
     return [
-        Row(one["audio_path"], folders.data / one["audio_path"], int(one["class_labels"]))
+        Row(one["audio_path"], folders.data / one["audio_path"], whole(one["class_labels"]))
         for one in read_json(listed, error=InputError, max_bytes=JSON_BYTES)
     ]
 
@@ -29,10 +30,7 @@ def rows(folders: Folders) -> list[Row]:
 def tasks(folders: Folders, rows: Sequence[Row]) -> list[Task]:
     """Names as they stand in the first column of `vggsound_stat.csv`."""
     file = folders.find("vggsound_stat.csv", below=BELOW)
-    names = [line[0] for line in csv.reader(io.StringIO(read_bytes(file).decode("utf-8"))) if line]
-    most = max(row.target for row in rows)
-    if most >= len(names):
-        raise InputError(f"{file} names {len(names)} classes; the rows have classes up to {most}.")
+    names = [line[0] for line in csv.reader(io.StringIO(read_utf8(file), newline="")) if line]
     return [Task(names, SOUND_AS_IMAGE_12, TopK((1, 5)))]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..catalog import modalities
 from ..errors import InputError
+from ..files.json_lines import cut_lines
 
 __all__ = ["Pair", "read_manifest", "report_problems"]
 
@@ -49,16 +50,16 @@ def read_manifest(manifest: str | Path, modality: str | None = None, *, split: s
     """
     manifest = Path(manifest)
     try:
-        lines = manifest.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The manifest {manifest} cannot be read as UTF-8 text: {error}.") from error
+        lines = cut_lines(manifest.read_bytes())
+    except OSError as error:
+        raise InputError(f"The manifest {manifest} cannot be read: {error}.") from error
     pairs: list[Pair] = []
     problems: list[tuple[int, str]] = []
-    for number, text in enumerate(lines, start=1):
-        if not text.strip():
-            continue
+    for number, line in lines:
         try:
-            pairs.append(_parse(text, number, manifest.parent, split))
+            pairs.append(_parse(line.decode("utf-8"), number, manifest.parent, split))
+        except UnicodeDecodeError as error:  # a ValueError, too, whose own sentence shows bytes
+            problems.append((number, f"byte {error.start + 1} is not UTF-8 ({error.reason})"))
         except ValueError as error:
             problems.append((number, str(error)))
     report_problems(manifest, problems)

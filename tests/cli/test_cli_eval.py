@@ -21,7 +21,7 @@ def modelnet(tmp_path):
 
 def test_modelnet40_by_command(cli, modelnet, literate, tmp_path):
     words = ["eval", "modelnet40", "--data", modelnet, *literate, "--template", "a {}", "--cache", tmp_path / "cache"]
-    ended = cli(*words, "--json", tmp_path / "out.json", "--confusion", tmp_path / "confusion.png")
+    ended = cli(*words, "--json", tmp_path / "out.json", "--confusion", tmp_path / "new" / "confusion.png")
     assert ended.code == 0
     assert "3 used of 2468 expected" in ended.out
     assert "ours  published  difference   chance" in ended.out
@@ -29,7 +29,8 @@ def test_modelnet40_by_command(cli, modelnet, literate, tmp_path):
     assert "texts: 40 of 40\ninputs: 4 of 4" in ended.err
     found = json.loads((tmp_path / "out.json").read_text())
     assert (found["used"], found["expected"], found["cached"]) == (3, 2468, 0)
-    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["confusion.png"]  # nothing half-written beside it
+    assert (tmp_path / "new" / "confusion.png").read_bytes().startswith(b"\x89PNG")
     assert found["published"][0]["figures"] == {"top1": 80.6, "top5": 95.8}
     assert cli(*words, "--json", tmp_path / "again.json").code == 0
     again = json.loads((tmp_path / "again.json").read_text())
@@ -68,6 +69,29 @@ def test_a_wrong_folder_is_told_before_a_host_is_loaded(cli, tmp_path):
     ended = cli("eval", "esc50", "--data", tmp_path, "--host", "no-such-host")
     assert ended.code == 2
     assert "There is no esc50_label.json" in ended.err
+
+
+@pytest.mark.parametrize("option", ["--confusion", "--json"])
+def test_what_cannot_be_written_is_told_before_a_host_is_loaded(cli, modelnet, tmp_path, option):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.png").mkdir()
+    words = ["eval", "modelnet40", "--data", modelnet, "--host", "no-such-host"]
+    for target, told in (("file/c.png", "its folder cannot be made"), ("folder.png", "is a folder")):
+        ended = cli(*words, option, tmp_path / target)
+        assert (ended.code, ended.out) == (2, "")
+        assert option in ended.err
+        assert told in ended.err
+    ended = cli(*words, "--confusion", tmp_path / "a.png", "--json", tmp_path / "a.png")
+    assert (ended.code, "give two files" in ended.err) == (2, True)
+
+
+def test_a_picture_that_no_task_draws_is_refused_before_a_host_is_loaded(cli, tmp_path):
+    (tmp_path / "pairs.jsonl").write_text(
+        "".join(f'{{"modality": "audio", "path": "{n}.wav", "text": "{n}"}}\n' for n in (1, 2))
+    )
+    words = ["--data", tmp_path / "pairs.jsonl", "--host", "no-such-host", "--confusion", tmp_path / "c.png"]
+    ended = cli("eval", "pairs", *words)
+    assert (ended.code, "has no single class for each input" in ended.err) == (2, True)
 
 
 def test_every_benchmark_has_a_command_with_an_example(cli):

@@ -202,6 +202,13 @@ def test_things_and_answers_are_read_from_lines(tmp_path):
         ('{"path": "a.xyzzy", "label": "a"}', "names no modality"),
         ('{"path": "a.ply", "references": 3}', "references must be texts"),
         ('{"path": "a.ply", "reference": "a"}', "'reference' is unknown"),
+        ('{"path": "a.ply", "label": 5}', "line 1: label, words and picture must be texts"),
+        ('{"path": "a.ply", "label": ["cat"]}', "line 1: label, words and picture must be texts"),
+        ('{"path": "a.ply", "label": "a", "words": {"b": 1}}', "line 1: label, words and picture must be texts"),
+        ('{"path": "a.ply", "label": "a", "modality": 3}', "line 1: modality is 3"),
+        ('{"path": "a.ply", "label": "a", "modality": "sonar"}', "line 1: .*no modality 'sonar'"),
+        ('{"path": "a.ply", "label": "a", "id": {}}', "line 1: id is {}"),
+        ('{"path": "a.ply", "label": "a", "id": 1}\n{"path": "b.ply", "label": "a", "id": "1"}', "line 2: the id '1'"),
         ("{", "no JSON object"),
         ("", "holds 0 things"),
     ],
@@ -211,3 +218,29 @@ def test_bad_lines_are_named(tmp_path, line, reason):
     file.write_text(line + "\n")
     with pytest.raises(InputError, match=reason):
         read_things(file)
+
+
+def test_things_that_are_only_learnt_from_may_share_an_id(tmp_path):
+    file = tmp_path / "known.jsonl"
+    file.write_text('{"path": "a.ply", "text": "a"}\n{"path": "a.ply", "text": "one"}\n')
+    assert len(read_things(file, known=True)) == 2
+    with pytest.raises(InputError, match=r"line 2: the id 'a\.ply' is that of line 1"):
+        read_things(file)
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ('{"id": 1, "text": "a"}\n{"id": "1", "text": "b"}', "line 2: the id '1' is that of line 1"),
+        ('{"id": "1", "text": null}', "line 1: text is None"),
+        ('{"id": "1", "text": 5}', "line 1: text is 5"),
+        ('{"text": "a"}', "line 1: id is None"),
+        ('{"id": "1", "text": "caf\udce9"}', "line 1: byte 25 is not UTF-8"),
+        ("[]", "line 1: no JSON object"),
+    ],
+)
+def test_bad_answers_are_refused(tmp_path, lines, reason):
+    file = tmp_path / "said.jsonl"
+    file.write_bytes(lines.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=reason):
+        read_answers(file, [Thing("1", "x", "image", ("a",))])

@@ -23,8 +23,9 @@ from lens_plugins.evaluate import (
     lay_out,
 )
 from lens_plugins.evaluate.benchmark import Task
+from lens_plugins.evaluate.checks import whole
 from lens_plugins.evaluate.loop import spread
-from lens_plugins.evaluate.metrics import TopK
+from lens_plugins.evaluate.metrics import CaptionRecall, MeanAveragePrecision, TopK
 from lens_plugins.hosts.messages import Text
 from lens_plugins.testing.small import small_host, small_lens
 
@@ -187,20 +188,78 @@ PUBLISHED = (Published("L", {"top1": 50.0}, "vitlensL_x.pt"), Published("L2", {"
 
 def test_ours_published_and_difference_stand_side_by_side(host, clouds, tmp_path):
     host.lenses["point_cloud"].source = "/models/OTHER.pt"
-    result = evaluate(host, own(clouds, published=PUBLISHED, expected=10), tmp_path)
-    ours = result.figures["top1"]
+    ours = evaluate(host, own(clouds), tmp_path).figures["top1"]
+    near = (PUBLISHED[0], Published("L2", {"top1": ours - 0.6}, "other.pt"))
+    result = evaluate(host, own(clouds, published=near, expected=10), tmp_path)
     line = next(line for line in result.text().splitlines() if line.startswith("top1"))
-    assert line.split() == ["top1", f"{ours:.1f}", "40.0", f"{ours - 40:+.1f}", "33.3"]
+    assert line.split() == ["top1", f"{ours:.1f}", f"{ours - 0.6:.1f}", "+0.6", "33.3"]
     assert result.reproduces
     assert "Published: L2, other.pt." in result.text()
     assert "Others: L top1 50.0." in result.text()
 
 
-def test_another_lens_reproduces_nothing_and_that_is_said(host, clouds, tmp_path):
-    result = evaluate(host, own(clouds, published=PUBLISHED, expected=10), tmp_path)
-    assert result.compared is PUBLISHED[0]
+@pytest.mark.parametrize(
+    ("lens", "changes", "given", "reason"),
+    [
+        ("mine.pt", {}, {}, "The lens is not by name the published one"),
+        ("x.pt", {"expected": None}, {}, "counts is not stated"),
+        ("x.pt", {"expected": 11}, {}, "is of 11 inputs, this one of 10"),
+        ("x.pt", {"departs": "Prompts are others."}, {}, "Prompts are others."),
+        ("x.pt", {}, {"templates": ["a {c}"]}, "templates of its own"),
+        ("x.pt", {}, {"settings": {"up": "y"}}, "settings of its own"),
+    ],
+)
+def test_another_run_reproduces_nothing_and_that_is_said(host, clouds, tmp_path, lens, changes, given, reason):
+    host.lenses["point_cloud"].source = lens
+    made = own(clouds, **{"published": (Published("L", {"top1": 50.0}, "x.pt"),), "expected": 10, **changes})
+    result = evaluate(host, made, tmp_path, **given)
     assert not result.reproduces
+    assert reason in result.text()
     assert "the difference reproduces nothing" in result.text()
+
+
+def test_a_figure_far_from_the_published_one_reproduces_nothing_whatever_the_file_is_called(host, clouds, tmp_path):
+    host.lenses["point_cloud"].source = "x.pt"
+    result = evaluate(host, own(clouds, published=(Published("L", {"top1": 150.0}, "x.pt"),), expected=10), tmp_path)
+    assert (result.obstacles, result.reproduces) == ([], False)
+    assert "top1 not within 1 point of it; the lens is known by its file's name alone" in result.text()
+
+
+@pytest.mark.parametrize("templates", [["hello {}"], ["a {c}", "a"], [], "a {c}", [3]])
+def test_templates_without_a_class_are_refused(clouds, tmp_path, templates):
+    with pytest.raises(ConfigError, match=r"\{c\}, where a class stands"):
+        lay_out(own(clouds), tmp_path, templates=templates)
+
+
+@pytest.mark.parametrize("target", [-1, 3, 2.7, "1", True, None, (1,)])
+def test_a_target_that_is_no_class_is_refused_by_row(clouds, tmp_path, target):
+    rows = [Row("good", clouds[0], 0), Row("bad", clouds[1], target)]
+    made = own([], rows=lambda folders: rows)
+    with pytest.raises(InputError, match=r"the class of bad is .*whole numbers 0 to 2"):
+        lay_out(made, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("metric", "names", "target", "reason"),
+    [
+        (MeanAveragePrecision(), NAMES, (0, -1), "the class of bad is"),
+        (MeanAveragePrecision(), NAMES, (), "the class of bad is"),
+        (MeanAveragePrecision(), NAMES, 1.5, "the class of bad is"),
+        (TopK((1,), merged=(0, 1)), NAMES, 0, "2 classes are merged, 3 are named"),
+        (TopK((1,)), ("lamp", " "), 0, "class or caption 1 is ' '"),
+        (TopK((1,)), ("lamp", 5), 0, "class or caption 1 is 5"),
+        (CaptionRecall(((0,), (1,))), ("a", "b"), 2, "bad has no caption"),
+    ],
+)
+def test_every_task_is_checked(clouds, tmp_path, metric, names, target, reason):
+    made = own([], rows=lambda f: [Row("bad", clouds[0], target)], tasks=lambda f, r: [Task(names, ("{c}",), metric)])
+    with pytest.raises(InputError, match=reason):
+        lay_out(made, tmp_path)
+
+
+def test_numbers_are_whole_or_stay_as_they_are():
+    assert [whole(each) for each in (3, 3.0, "3", np.int64(3), torch.tensor(3))] == [3] * 5
+    assert [type(whole(each)) for each in (True, 2.7, "2.7", None)] == [bool, float, str, type(None)]
 
 
 def test_json_holds_everything(host, clouds, tmp_path):

@@ -71,14 +71,19 @@ def test_a_manifest_of_training_serves_as_it_is(host, tmp_path, rng):
         ('{"modality": "audio", "label": "a"}', "there is no path"),
         ('{"modality": "audio", "path": "a.wav", "label": ""}', "texts that are not empty"),
         ('{"modality": "audio", "path": "a.wav", "labels": "a"}', "'labels' is unknown"),
-        ('{"modality": "sound", "path": "a.wav", "label": "a"}', "no modality 'sound'"),
+        ('{"modality": "sound", "path": "a.wav", "label": "a"}', "line 1: .*no modality 'sound'"),
         ('{"modality": "audio", "path": "a.wav", "label": "a"}', "1 labels and 0 texts; 2 of either"),
+        ('{"path": "a.wav", "label": "a"}', "line 1: modality is None; known: "),
+        ('{"modality": "audio", "path": "a.wav", "text": 5}', "line 1: label and text must be texts"),
+        ('{"modality": "audio", "path": "a.wav", "text": {"a": 1}}', "line 1: label and text must be texts"),
+        ('{"modality": "audio", "path": "a.wav", "label": ["a"]}', "line 1: label and text must be texts"),
+        ('{"modality": "audio", "path": "a.wav", "label": "caf\udce9"}', "line 1: byte 53 is not UTF-8"),
         ("", "0 pairs"),
     ],
 )
 def test_bad_lines_are_named(host, tmp_path, line, reason):
     file = tmp_path / "pairs.jsonl"
-    file.write_text(line + "\n")
+    file.write_bytes(line.encode("utf-8", "surrogateescape") + b"\n")
     with pytest.raises(Exception, match=reason) as told:
         evaluate(host, "pairs", file)
     assert told.value.exit_code == 2
@@ -87,3 +92,12 @@ def test_bad_lines_are_named(host, tmp_path, line, reason):
 def test_a_folder_is_no_manifest(host, tmp_path):
     with pytest.raises(InputError, match="is a directory"):
         evaluate(host, "pairs", tmp_path)
+
+
+def test_a_byte_order_mark_and_line_separators_inside_texts_are_read(host, manifest):
+    plain = evaluate(host, "pairs", manifest).figures
+    lines = manifest.read_text().replace("thing 0", "thing\u20280").replace("\n", "\r\n")
+    manifest.write_text(lines.replace("thing\u20280", "thing 0"), encoding="utf-8-sig", newline="")
+    assert evaluate(host, "pairs", manifest).figures == plain
+    manifest.write_text(lines, encoding="utf-8", newline="")
+    assert evaluate(host, "pairs", manifest).used == 7

@@ -10,7 +10,7 @@ from stub_host import class_vectors, top_k, vector_of, write_json
 
 from lens_plugins import read
 from lens_plugins.errors import InputError
-from lens_plugins.evaluate import evaluate, find_benchmark
+from lens_plugins.evaluate import evaluate, find_benchmark, lay_out
 from lens_plugins.evaluate.sound import CLIPS
 from lens_plugins.evaluate.templates import SOUND_AS_IMAGE_12
 from lens_plugins.hosts.messages import Text
@@ -238,3 +238,55 @@ def test_captions_of_a_recording_that_is_missing_are_left_out(host, tmp_path, rn
     right = [number // 2 == row.argmax() for number, row in enumerate(scores)]
     assert result.figures["text to audio R@1"] == pytest.approx(100 * np.mean(right))
     assert result.used == 3
+
+
+ESC_HEAD = "filename,fold,target,category,esc10,src_file,take\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (ESC_HEAD + "a.wav,1\n", r"esc50\.csv, line 2: no target and no category"),
+        (ESC_HEAD + "a.wav,1,one,dog,,,\n", r"esc50\.csv, line 2: target is 'one'"),
+        (ESC_HEAD + "a.wav,1,-1,dog,,,\n", r"esc50\.csv, line 2: target is '-1'"),
+        (ESC_HEAD + "a.wav,1,0,dog,,,\nb.wav,1,0,cat,,,\n", r"esc50\.csv, line 3: 0 is 'cat' here and 'dog' above"),
+        (ESC_HEAD + "a.wav,1,0,dog,,,\nb.wav,1,1,dog,,,\n", r"esc50\.csv: 'dog' has two numbers"),
+        ("file,target,category\na.wav,0,dog\n", r"esc50\.csv, line 1: no column filename"),
+        (ESC_HEAD + "a.wav,1,0,caf\udce9,,,\n", r"esc50\.csv, line 2: it is not UTF-8"),
+    ],
+)
+def test_a_bad_line_of_esc50_is_named(host, tmp_path, lines, reason):
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "esc50.csv").write_bytes(lines.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=reason):
+        evaluate(host, "esc50", tmp_path)
+
+
+def test_tables_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "meta").mkdir()
+    lines = ESC_HEAD + "a.wav,1,0,dog,,,\nb.wav,1,1,cat,,,\n"
+    (tmp_path / "meta" / "esc50.csv").write_text(lines, encoding="utf-8-sig")
+    assert [row.name for row in lay_out("esc50", tmp_path).rows] == ["a.wav", "b.wav"]
+    (tmp_path / "clotho_evaluation_new.tsv").write_text("uniq_id\taudio\n7\ta.flac\n", encoding="utf-8-sig")
+    write_json(tmp_path / "clotho_evaluation_texts.json", {"7": ["rain", 'a "dry" leaf']})
+    assert lay_out("clotho", tmp_path).tasks[0].names == ["rain", 'a "dry" leaf']
+
+
+@pytest.mark.parametrize("captions", [[1, 2], "rain falls", ["rain", " "], {"a": 1}, [["rain"]]])
+def test_captions_that_are_no_texts_are_refused_with_their_file(tmp_path, captions):
+    (tmp_path / "clotho_evaluation_new.tsv").write_text("uniq_id\taudio\n7\ta.flac\n")
+    write_json(tmp_path / "clotho_evaluation_texts.json", {"7": captions})
+    with pytest.raises(InputError, match=r"clotho_evaluation_texts\.json: the captions of 7 must be a list of texts"):
+        lay_out("clotho", tmp_path)
+
+
+@pytest.mark.parametrize("label", [-1, 2, 0.5, "dog", None])
+def test_a_sound_of_no_class_is_refused(tmp_path, label):
+    write_json(tmp_path / "vggsound_audio-only_val.json", [{"audio_path": "a.flac", "class_labels": label}])
+    (tmp_path / "vggsound_stat.csv").write_text("dog,1\ncat,2\n", encoding="utf-8-sig")
+    write_json(tmp_path / "esc50_fold-all.json", [{"audio_path": "a.flac", "class_label": label}])
+    write_json(tmp_path / "esc50_label.json", {"0": "dog", "1": "cat"})
+    reason = r"the class of a\.flac is|class_label of a\.flac is"
+    for name in ("vggsound", "esc50"):
+        with pytest.raises(InputError, match=reason):
+            lay_out(name, tmp_path)

@@ -122,3 +122,30 @@ def test_lists_of_other_fields_are_one_sentence(host, touch):
     write_json(touch / "test.json", [{"gel": "x"}])
     with pytest.raises(InputError, match=r"Touch-and-Go, material .*material_label.*other fields"):
         evaluate(host, "touch-material", touch)
+
+
+def test_prompts_spelt_right_or_an_unknown_count_reproduce_nothing(host, touch):
+    host.lenses["tactile"].source = "vitlensL_tactile.pt"
+    for name in ("touch-material", "touch-material-spelt"):
+        assert not evaluate(host, name, touch, templates=["{c}"]).reproduces
+    assert "Prompts are spelt right here" in evaluate(host, "touch-material-spelt", touch).text()
+
+
+@pytest.mark.parametrize("label", [2.7, -2, 20, "wood"])
+def test_a_touch_label_that_is_no_class_is_refused(host, touch, label):
+    write_json(touch / "test.json", [{"gel_path": "a.jpg", "material_label": label}])
+    with pytest.raises(InputError, match=r"material_label of a\.jpg is .*0 to 19, -1 undecided"):
+        evaluate(host, "touch-material", touch)
+
+
+def test_a_trial_from_the_end_or_of_no_class_is_refused(host, eeg):
+    folder, trials = eeg
+    torch.save({"splits": [{"test": [0, -2]}]}, folder / "block_splits_by_image_all.pth")
+    with pytest.raises(InputError, match=r"split test has trial -2; trials are 0 to 6"):
+        evaluate(host, "in-eeg", folder)
+    torch.save({"splits": [{"test": [0, 2]}]}, folder / "block_splits_by_image_all.pth")
+    trials[2]["label"] = 3
+    synsets = ["n02106662", "n02124075", "n02281787"]
+    torch.save({"dataset": trials, "labels": synsets}, folder / "eeg_5_95_std.pth")
+    with pytest.raises(InputError, match=r"the class of trial 2 is 3; .* 0 to 2"):
+        evaluate(host, "in-eeg", folder)

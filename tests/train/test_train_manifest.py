@@ -78,3 +78,13 @@ def test_no_manifest_and_an_empty_one(folder):
         read_manifest(folder / "absent.jsonl")
     with pytest.raises(InputError, match="no pair at all"):
         read_manifest(write(folder, ""))
+
+
+def test_bytes_of_the_list_are_read_as_they_are(folder):
+    """A byte-order mark is allowed, only a line feed ends a line, and bad UTF-8 is a bad line."""
+    path = write(folder, {**GOOD, "text": "a"})
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b'"text": "a"', b'"text": "a\xe2\x80\xa8b"') + b"\r\n")
+    assert read_manifest(path)[0].texts == ("a\u2028b",)
+    path.write_bytes(path.read_bytes().replace(b"\xe2\x80\xa8", b"\xe9"))
+    with pytest.raises(InputError, match=r"line 1: byte \d+ is not UTF-8"):
+        read_manifest(path)
