@@ -27,6 +27,7 @@ from ..errors import CheckpointError, InputError, Unsupported
 from ..files.digests import sha256_of
 from ..files.opening import read_bytes
 from ..inputs.base import parse_source
+from ..lens.lens import Lens
 from ..splice.frozen import digest, tensor_digest
 
 if TYPE_CHECKING:
@@ -47,15 +48,8 @@ __all__ = [
 
 _THREADS = min(4, os.cpu_count() or 1)
 _AHEAD = 4  # batches that are read before they are needed
-_NO_ARITHMETIC = (
-    "input",
-    "library_version",
-    "source_sha256",
-    "_name_or_path",
-    "transformers_version",
-    "dtype",
-    "architectures",
-)
+_NO_ARITHMETIC = ("input", "library_version", "source_sha256")  # of a lens's configuration
+_ARITHMETIC = ("_act", "heads", "eps", "rope", "scale")  # in names of transformers' fields
 _URI = re.compile(rb'"uri"\s*:\s*"([^"]+)"')  # of a .gltf
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -132,15 +126,17 @@ def host_digest(host: Host, modality: str | None = None) -> str:
 def _arithmetic(part: Any) -> str:
     """What a part's configuration says of how it computes: heads and activations are in no weight."""
     config: Any = getattr(part, "config", None)
-    return json.dumps(_told(config.to_dict()) if hasattr(config, "to_dict") else None, sort_keys=True, default=str)
+    told = config.to_dict() if hasattr(config, "to_dict") else {}
+    if isinstance(part, Lens):
+        told = {name: value for name, value in told.items() if name not in _NO_ARITHMETIC}
+    return json.dumps(told if isinstance(part, Lens) else _computing(told), sort_keys=True, default=str)
 
 
-def _told(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without what says where it came from and how it is stored."""
-    return {
-        name: _told(value) if isinstance(value, Mapping) else value
-        for name, value in config.items()
-        if name not in _NO_ARITHMETIC
+def _computing(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Of transformers' configuration, which also says where it came from, what its ids are and much else."""
+    parts = {str(name): _computing(value) for name, value in config.items() if isinstance(value, Mapping)}
+    return parts | {
+        str(name): value for name, value in config.items() if any(word in str(name) for word in _ARITHMETIC)
     }
 
 
@@ -148,7 +144,8 @@ def text_digest(host: Host) -> str | None:
     """The same for texts, with the tokenizer; None where the text tower shows no weights."""
     if host.text_tower is None:
         return None
-    host.text_tower.encode(["a"])  # loads what is loaded with the first text
+    if hasattr(host.text_tower, "encode"):
+        host.text_tower.encode(["a"])  # loads what is loaded with the first text
     tower = getattr(host.text_tower, "tower", host.text_tower)
     parts = [tower, *getattr(tower, "__dict__", {}).values()]
     modules = [part for part in parts if isinstance(part, nn.Module)]

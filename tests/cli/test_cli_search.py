@@ -109,9 +109,11 @@ def test_files_go_through_in_batches_with_the_same_result(cli, things, literate,
     parted = rows(cli("search", "a piano", things, *literate, "-r", "--batch-size", "2").out)
     assert [score for score, _ in parted] == [score for score, _ in together]
     assert sorted(parted) == sorted(together)  # two files hold one picture: which comes first hangs on the last bit
-    assert [len(inputs) for inputs in sizes[1:]] == [2, 1]
+    # two files hold one picture: its vector may be known by the time the second batch is read
+    assert [len(inputs) for inputs in sizes[1:]] in ([2, 1], [2])
+    before = len(sizes)
     assert rows(cli("search", "a piano", things, *literate, "-r").out) == parted
-    assert len(sizes) == 4  # the query alone: the vectors of the files are known
+    assert len(sizes[before:]) == 1  # the query alone: the vectors of the files are known
 
 
 def test_what_has_changed_is_embedded_again(cli, things, literate, small):
