@@ -70,7 +70,7 @@ def _measure(host: Host, path: Path, count: int, queries: int) -> str:
     rate = count / (time.perf_counter() - began)
     stats, seconds, hits = index.stats(), [], 0
     for query in asked:
-        nearest = np.argpartition(vectors @ query, -_TOP)[-_TOP:] if count > _TOP else np.arange(count)
+        nearest = np.argpartition(vectors @ query, -_TOP)[-_TOP:]
         began = time.perf_counter()
         found = index.search(torch.from_numpy(query), _TOP).column("file").to_pylist()
         seconds.append(time.perf_counter() - began)

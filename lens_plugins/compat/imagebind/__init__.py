@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from .vitlens import ViTLens as ViTLens
 
 _SENSES = ("vision", "audio", "video", "depth", "point_cloud", "tactile", "eeg")
-_SENSES = ("vision", "audio", "video", "depth", "point_cloud", "tactile", "eeg")
 _LOADERS = ("text", *(f"{name}_data" for name in _SENSES))
 _HOME = {
     **{f"load_and_transform_{name}": ".data" for name in _LOADERS},
