@@ -16,7 +16,7 @@ from .session import Session
 if TYPE_CHECKING:
     from ..hosts.base import Host
 
-__all__ = ["host_for", "modality_of", "names_in"]
+__all__ = ["host_for", "names_in"]
 
 
 def names_in(session: Session, folder: str, recursive: bool, query: str | None = None) -> list[str]:
@@ -73,16 +73,11 @@ def _files(folder: Path, recursive: bool) -> list[Path]:
         raise InputError(f"{folder} cannot be listed: {error.strerror or error}.") from error
 
 
-def modality_of(name: str) -> str | None:
-    """What a file is by its prefix or its ending."""
-    from ..inputs import parse_source
-
-    named, path = parse_source(name)
-    return named or modality_of_suffix(path.suffix)
-
-
 def host_for(session: Session, names: Sequence[str]) -> Host:
     """The host with the lenses that the files need, as far as there are some."""
+    from ..inputs.base import modality_of
+
     for modality in sorted(filter(None, set(map(modality_of, names)))):
         session.plug(modality)
+    session.tell_unused()
     return session.host

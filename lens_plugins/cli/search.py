@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,7 +12,7 @@ import typer
 
 from ..catalog import find_modality, modalities
 from ..errors import CheckpointError, ConfigError, InputError
-from .folder import host_for, modality_of, names_in
+from .folder import host_for, names_in
 from .options import BatchSize, InputOptions, Json, TextHostOptions, spelled_out
 from .output import complain, print_json, progress
 from .session import Session
@@ -81,7 +81,7 @@ def search(
         raise InputError(f"0 of the {len(names)} files in {folder} can be read; at least 1 is needed.")
     if len(found) < len(names):
         typer.echo(f"skipped {len(names) - len(found)} of {len(names)} files", err=True)
-    _print(query, wanted, found, top, session.name if json else None)
+    _print(query, _ranked(wanted, found, top), session.name, json)
     raise typer.Exit(InputError.exit_code if len(found) < len(names) else 0)
 
 
@@ -104,27 +104,35 @@ def _in_index(
         session.read(query)  # its lens is loaded, and a broken file is told before the index is opened
     index = open_index(db, session.host, space)
     found = index.search(text or query, top, modality=only or None, path=path)
-    for place, row in enumerate(found.to_pylist(), start=1):
+    rows = ((row["file"], row["modality"], row["score"]) for row in found.to_pylist())
+    if not json:  # whole paths are long to read
+        rows = ((_near(file), modality, score) for file, modality, score in rows)
+    _print(query, rows, session.name, json)
+
+
+def _near(file: str) -> str:
+    return os.path.relpath(file) if Path(file).is_relative_to(Path.cwd()) else file
+
+
+def _print(query: str, found: Iterable[tuple[str, str | None, float]], host: str, json: bool) -> None:
+    """Files, modalities and scores, best first."""
+    for place, (file, modality, score) in enumerate(found, start=1):
         if json:
-            answer = {"query": query, "rank": place, "file": row["file"], "modality": row["modality"]}
-            print_json({**answer, "score": round(row["score"], 6), "host": session.name})
+            answer = {"query": query, "rank": place, "file": file, "modality": modality}
+            print_json({**answer, "score": round(score, 6), "host": host})
         else:
-            here = os.path.relpath(row["file"]) if Path(row["file"]).is_relative_to(Path.cwd()) else row["file"]
-            typer.echo(f"{row['score']:.3f}  {here}")
+            typer.echo(f"{score:.3f}  {file}")
 
 
-def _print(query: str, wanted: Tensor, vectors: Mapping[str, Tensor], top: int, host: str | None) -> None:
+def _ranked(wanted: Tensor, vectors: Mapping[str, Tensor], top: int) -> Iterator[tuple[str, str | None, float]]:
     import torch
 
     from ..hosts.retrieval import rank
+    from ..inputs.base import modality_of
 
     files = list(vectors)
-    for place, (number, score) in enumerate(rank(wanted, torch.stack(list(vectors.values())), top), start=1):
-        if host is None:
-            typer.echo(f"{score:.3f}  {files[number]}")
-        else:
-            answer = {"query": query, "rank": place, "file": files[number], "modality": modality_of(files[number])}
-            print_json({**answer, "score": round(score, 6), "host": host})
+    for number, score in rank(wanted, torch.stack(list(vectors.values())), top):
+        yield files[number], modality_of(files[number]), score
 
 
 def _index(session: Session, names: Sequence[str], space: str | None, batch_size: int) -> dict[str, Tensor]:

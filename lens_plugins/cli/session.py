@@ -77,17 +77,15 @@ class Session:
         own = {name for name, row in modalities().items() if row.embedding is None}
         return sorted(own | self._sources.keys() | self._coming.keys())
 
-    def plug(self, modality: str) -> bool:
-        """Load the lens of a modality before anything is read; returns whether one was given or ships.
-
-        Pictures, and what the host brings itself, need none.
+    def plug(self, modality: str) -> None:
+        """Load the lens of a modality before anything is read; pictures, and what the host brings itself, need none.
 
         Raises:
             CheckpointError: it does not load.
         """
+        self._unused.discard(modality)
         if modality in self._sources or (self._reading.settings(modality) and modality in self._coming):
             self._lens(modality)
-        return modality in self._sources
 
     def check_host(self) -> None:
         """Refuse a host that is nowhere, before anything else is read or loaded.
@@ -113,6 +111,7 @@ class Session:
         return replace(read_as(file, None, self._settings), source=file)
 
     def _settings(self, modality: str) -> FrozenConfig | None:
+        self._unused.discard(modality)
         if find_modality(modality).embedding is None and modality not in self._sources:
             return self.host.image_settings  # through its own patch embedding
         return self._lens(modality).config.input
@@ -125,7 +124,8 @@ class Session:
             Unsupported: there is no lens for the modality of one.
         """
         inputs = [self.read(file) for file in files]
-        self._tell_unused(inputs)
+        if inputs:
+            self.tell_unused()
         self._show(inputs)
         return inputs
 
@@ -141,26 +141,30 @@ class Session:
             except (InputError, Unsupported) as error:
                 complain(error)
                 code = error.exit_code
-        self._tell_unused(inputs)
+        if inputs:
+            self.tell_unused()
         self._show(inputs)
         return inputs, code
 
     def show(self, files: Iterable[str]) -> None:
         """Draw files for ``--show`` that are read elsewhere; what cannot be read is told there."""
         if self._reading.show is not None:
+            readable: list[ModalityInput] = []
             for file in files:
                 with suppress(InputError, Unsupported):
-                    self._show([self.read(file)])
+                    readable.append(self.read(file))
+                if len(readable) == _MOST_SHOWN:
+                    break
+            self._show(readable)
 
-    def _tell_unused(self, inputs: Sequence[ModalityInput]) -> None:
+    def tell_unused(self) -> None:
         """Say once which ``--set`` was for nothing: a depth map without ``depth:`` in front is read as a picture."""
-        for modality in sorted(self._unused - {each.modality for each in inputs}) if inputs else ():
+        for modality in sorted(self._unused):
             note(
                 f"--set {modality}... changes nothing: none of the files is {find_modality(modality).noun}, "
                 f"unless {modality}: stands in front of its name."
             )
-        if inputs:
-            self._unused = set()
+        self._unused = set()
 
     def _show(self, inputs: Sequence[ModalityInput]) -> None:
         """Draw what has been read so far, where ``--show`` asks for it."""

@@ -18,7 +18,16 @@ from torch.nn import functional
 from ..errors import InputError, Interrupted
 from ..hosts.base import Host
 from ..hosts.messages import Text
-from ..hosts.vectors import FeatureCache, host_digest, read_ahead, settings_of, text_digest, vector_key
+from ..hosts.vectors import (
+    FeatureCache,
+    HostDigests,
+    Prepared,
+    complete,
+    read_ahead,
+    settings_of,
+    text_digest,
+    vector_key,
+)
 from ..inputs.base import ModalityInput, read_as
 from ..inputs.settings import InputSettings
 from .benchmark import Row
@@ -107,16 +116,6 @@ def _texts(host: Host, texts: Sequence[str], cache: FeatureCache | None, tower: 
     return torch.stack([vectors[text] for text in texts])
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """A row as another thread leaves it: its vector from the cache, its input, or why there is neither."""
-
-    key: str = ""
-    vector: Tensor | None = None
-    given: ModalityInput | None = None
-    miss: Miss | None = None
-
-
 def embed_rows(
     host: Host,
     rows: Sequence[Row],
@@ -172,9 +171,10 @@ class _Run:
         self.misses: list[Miss] = []
         self.cached = self.done = 0
         self._own = {modality: settings_of(host, modality) for modality in modalities}
-        self._digests = {modality: host_digest(host, modality) if cache else "" for modality in self._own}
+        digests = HostDigests(host)
+        self._digests = {modality: digests.of(modality) if cache else "" for modality in self._own}
 
-    def prepare(self, row: Row, modality: str) -> _Prepared:
+    def prepare(self, row: Row, modality: str) -> Prepared:
         """Read a row, or find that its vector is known; runs in other threads."""
         modality = row.modality or modality
         try:
@@ -184,25 +184,20 @@ class _Run:
             settings = own.from_dict({**own.to_dict(), **changed}) if changed else own
             key = vector_key(self._digests[modality], source, modality, settings, self.space) if self.cache else ""
             known = self.cache.get(key) if self.cache else None
-            return _Prepared(key, known, None if known is not None else _read(source, modality, settings))
+            return Prepared(key, None if known is not None else _read(source, modality, settings), known)
         except InputError as error:
-            return _Prepared(miss=Miss(row.name, "missing" if _is_missing(error) else "unreadable", str(error)))
+            return Prepared(known=Miss(row.name, "missing" if _is_missing(error) else "unreadable", str(error)))
 
-    def add(self, batch: Sequence[_Prepared]) -> None:
+    def add(self, batch: Sequence[Prepared]) -> None:
         """Embed a batch and remember its vectors by row."""
-        new: dict[int, _Prepared] = {}
-        for number, one in enumerate(batch, self.done):
-            if one.miss is not None:
-                self.misses.append(one.miss)
-            elif one.vector is not None:
-                self.vectors[number], self.cached = one.vector, self.cached + 1
+        for number, (one, vector) in enumerate(
+            zip(batch, complete(self.host, batch, self.space, self.cache)), self.done
+        ):
+            if isinstance(vector, Miss):
+                self.misses.append(vector)
             else:
-                new[number] = one
-        if new:
-            made = self.host.embed([one.given for one in new.values() if one.given is not None], self.space)
-            self.vectors.update(zip(new, made))
-            if self.cache:
-                self.cache.put({one.key: vector for one, vector in zip(new.values(), made)})
+                self.vectors[number] = vector
+                self.cached += one.known is not None
         self.done += len(batch)
 
 

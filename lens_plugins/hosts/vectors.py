@@ -8,7 +8,7 @@ import os
 import re
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,16 +17,17 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..catalog import find_modality, modality_of_suffix
+from ..catalog import find_modality
 from ..errors import CheckpointError, InputError, Unsupported
 from ..files.digests import sha256_of
 from ..files.opening import read_bytes
-from ..inputs.base import parse_source
+from ..inputs.base import modality_of, parse_source
 from ..lens.lens import Lens
 from ..splice.frozen import digest, tensor_digest
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FeatureCache",
+    "HostDigests",
+    "Prepared",
+    "complete",
     "content_digest",
     "embed_each",
     "host_digest",
@@ -105,22 +109,47 @@ class FeatureCache:
             raise CheckpointError(f"The cache {self.path} cannot be used: {error}. Give another.") from error
 
 
-def host_digest(host: Host, modality: str | None = None) -> str:
-    """One sha256 of all weights that a vector depends on: ViT and text head, or a whole CLIP, and a modality's lens.
+class HostDigests:
+    """What the vectors of a host depend on, by modality; each part is digested once, whichever thread asks first.
 
-    Settings are left out: they belong to how an input was read.
+    Args:
+        host: frozen; its lenses may be plugged and unplugged meanwhile.
     """
-    state = hashlib.sha256(type(host).__name__.encode())
-    lens = host.lenses.get(modality or "")
-    head = getattr(host.text_tower, "head", None)
-    own: nn.Module = host.vit.module if isinstance(head, nn.Module) else host.model
-    # A lens with a tower of its own needs nothing of the host.
-    whole = lens is not None and lens.tower is not None
-    for part in (lens, None if whole else own, head):
-        state.update(digest(part).encode() if isinstance(part, nn.Module) else b"-")
-    for part in (lens, None if whole else host.model):
-        state.update(_arithmetic(part).encode())
-    return state.hexdigest()
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._known: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+        self._looking = Lock()
+
+    def of(self, modality: str | None = None) -> str:
+        """One sha256 of all weights: ViT and text head, or a whole CLIP, and a modality's lens.
+
+        Settings are left out: they belong to how an input was read.
+        """
+        host, state = self._host, hashlib.sha256(type(self._host).__name__.encode())
+        lens = host.lenses.get(modality or "")
+        head = getattr(host.text_tower, "head", None)
+        own: nn.Module = host.vit.module if isinstance(head, nn.Module) else host.model
+        # A lens with a tower of its own needs nothing of the host.
+        whole = lens is not None and lens.tower is not None
+        for part in (lens, None if whole else own, head):
+            state.update(self._digest(part).encode())
+        for part in (lens, None if whole else host.model):
+            state.update(_arithmetic(part).encode())
+        return state.hexdigest()
+
+    def _digest(self, part: Any) -> str:
+        if not isinstance(part, nn.Module):
+            return "-"
+        with self._looking:
+            if part not in self._known:
+                self._known[part] = digest(part)
+            return self._known[part]
+
+
+def host_digest(host: Host, modality: str | None = None) -> str:
+    """`HostDigests.of`, for one look."""
+    return HostDigests(host).of(modality)
 
 
 def _arithmetic(part: Any) -> str:
@@ -205,7 +234,7 @@ def vector_key(weights: str, source: Any, modality: str, settings: InputSettings
     """Under which a vector is kept.
 
     Args:
-        weights: `host_digest` of the host that makes it.
+        weights: digest of the host that makes it, as `HostDigests` gives it.
         source: of the input: a file or an array.
         modality: as which it is read.
         settings: with which it is read.
@@ -240,12 +269,22 @@ def read_ahead(
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class Prepared:
     """An input as another thread leaves it: read, or its vector from the disk, or why there is neither."""
 
-    key: str = ""
+    key: str = ""  # under which its vector is kept
     given: ModalityInput | None = None
-    known: Tensor | InputError | Unsupported | None = None
+    known: Any = None
+
+
+def complete(host: Host, batch: Sequence[Prepared], space: str | None, cache: FeatureCache | None) -> list[Any]:
+    """A vector (E,) for each, or why there is none: those that are not known are embedded together, and kept."""
+    new = [one for one in batch if one.known is None]
+    made = host.embed([one.given for one in new if one.given is not None], space) if new else ()
+    if cache and new:
+        cache.put({one.key: vector for one, vector in zip(new, made)})
+    vectors = iter(made)
+    return [next(vectors) if one.known is None else one.known for one in batch]
 
 
 def embed_each(
@@ -267,30 +306,19 @@ def embed_each(
         batch_size: inputs that go through the host together.
         cache: where vectors are kept by content, settings and weights; None: nowhere.
     """
-    weights: dict[str, str] = {}
-    prepare = partial(_prepare, host=host, space=space, cache=cache, weights=weights)
+    prepare = partial(_prepare, host=host, space=space, cache=cache, digests=HostDigests(host))
     with closing(read_ahead(files, prepare, batch_size)) as batches:
         for batch in batches:
-            new = [one for one in batch if one.given is not None]
-            made = host.embed([one.given for one in new if one.given is not None], space) if new else ()
-            if cache and new:
-                cache.put({one.key: vector for one, vector in zip(new, made)})
-            vectors = iter(made)
-            yield from (next(vectors) if one.known is None else one.known for one in batch)
+            yield from complete(host, batch, space, cache)
 
 
-def _prepare(
-    file: str, host: Host, space: str | None, cache: FeatureCache | None, weights: dict[str, str]
-) -> _Prepared:
+def _prepare(file: str, host: Host, space: str | None, cache: FeatureCache | None, digests: HostDigests) -> Prepared:
     try:
         if cache is None:
-            return _Prepared(given=host.read(file))
-        named, path = parse_source(file)
-        modality = named or modality_of_suffix(path.suffix) or ""
-        if modality not in weights:
-            weights[modality] = host_digest(host, modality)
-        key = vector_key(weights[modality], file, modality, settings_of(host, modality), space)
+            return Prepared(given=host.read(file))
+        modality = modality_of(file) or ""
+        key = vector_key(digests.of(modality), file, modality, settings_of(host, modality), space)
         known = cache.get(key)
-        return _Prepared(key, host.read(file) if known is None else None, known)
+        return Prepared(key, host.read(file) if known is None else None, known)
     except (InputError, Unsupported) as error:
-        return _Prepared(known=error)
+        return Prepared(known=error)

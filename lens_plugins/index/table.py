@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from .._optional import require
-from ..catalog import find_modality, modality_of_suffix
+from ..catalog import find_modality
 from ..errors import CheckpointError, ConfigError, DoesNotFit, InputError, LensPluginsError, Unsupported
 from ..files.opening import reason_of
-from ..hosts.vectors import content_digest, embed_each, host_digest, settings_of
-from ..inputs.base import parse_source, several
+from ..hosts.vectors import HostDigests, content_digest, embed_each, settings_of
+from ..inputs.base import modality_of, parse_source, several
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ..hosts.base import Host
     from ..hosts.messages import Text
     from ..inputs.base import Source
+    from ..inputs.settings import InputSettings
+    from ..lens.lens import Lens
 
 __all__ = ["EXACT_ROWS", "Added", "Index", "Stats"]
 
@@ -153,7 +155,9 @@ class Index:
             raise InputError(f"The index {self.path} has {there}.")
         self.space = space
         self._table: Any = None
-        self._checked: set[tuple[str, int]] = set()
+        self._used: dict[str, tuple[Lens | None, InputSettings]] = {}
+        self._lenses: dict[str, str] = {}  # of each modality, as rows name them
+        self._checked: set[tuple[str, int]] = set()  # lenses that made all rows of their modality, at a version
         if space in tables:
             with self._told():
                 self._table = self._lancedb.connect(self._place).open_table(space)
@@ -346,8 +350,12 @@ class Index:
     # Hosts and lenses
 
     @cached_property
+    def _digests(self) -> HostDigests:
+        return HostDigests(self._need_host("vectors are made"))
+
+    @property
     def _host_digest(self) -> str:
-        return host_digest(self._need_host("vectors are made"))
+        return self._digests.of()
 
     def _need_host(self, what: str) -> Host:
         if self.host is None:
@@ -376,30 +384,27 @@ class Index:
     def _lens(self, modality: str) -> str:
         """The lens of a modality by name and digest of weights and settings; it may not change within an index."""
         host = self._need_host("inputs are embedded")
-        if modality not in self._lenses:
-            lens = host.lenses.get(modality)
-            told = json.dumps(settings_of(host, modality).to_dict(), sort_keys=True)
-            digest = hashlib.sha256(f"{host_digest(host, modality)} {told}".encode()).hexdigest()
+        used = host.lenses.get(modality), settings_of(host, modality)
+        if self._used.get(modality) != used:  # none so far, or another lens has been plugged
+            lens, settings = self._used[modality] = used
+            told = json.dumps(settings.to_dict(), sort_keys=True)
+            digest = hashlib.sha256(f"{self._digests.of(modality)} {told}".encode()).hexdigest()
             name = "the host's own" if lens is None else lens.source.name if lens.source else "a lens"
             self._lenses[modality] = f"{name} ({digest[:12]})"
         return self._lenses[modality]
 
-    @cached_property
-    def _lenses(self) -> dict[str, str]:
-        return {}
-
     def _check_lens(self, modality: str) -> None:
         """Refuse a lens other than the one that made the rows of a modality."""
-        if self._table is None or (modality, self._table.version) in self._checked:
-            return
         mine = self._lens(modality)
+        if self._table is None or (mine, self._table.version) in self._checked:
+            return
         others = self._rows(f"modality = {_quoted(modality)} AND lens != {_quoted(mine)}", ["lens"], limit=1)
         if len(others):
             raise DoesNotFit(
                 f"{self.path} holds {modality} vectors of {others.column('lens')[0].as_py()}; the one in use is "
                 f"{mine}. Use that lens, or remove those rows first."
             )
-        self._checked.add((modality, self._table.version))
+        self._checked.add((mine, self._table.version))
 
     # Rows
 
@@ -517,9 +522,9 @@ def _pyarrow() -> Any:
 
 
 def _modality(name: str) -> str:
-    named, path = parse_source(name)
-    modality = named or modality_of_suffix(path.suffix)
+    modality = modality_of(name)
     if modality is None:
+        path = parse_source(name)[1]
         raise InputError(
             f"{path} does not say by its ending what it is; put the modality in front, as depth:{path.name}."
         )

@@ -29,6 +29,7 @@ __all__ = [
     "check_settings",
     "has_clips",
     "is_several",
+    "modality_of",
     "parse_source",
     "read",
     "read_as",
@@ -190,6 +191,16 @@ def parse_source(source: str) -> tuple[str | None, Path]:
     near = get_close_matches(prefix, modalities(), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     raise InputError(f"The prefix {prefix!r} of {source} is no modality{hint} Known: {', '.join(modalities())}.")
+
+
+def modality_of(source: str) -> str | None:
+    """What a file is by its prefix or its ending; None where neither says it.
+
+    Raises:
+        InputError: as `parse_source`.
+    """
+    named, path = parse_source(source)
+    return named or modality_of_suffix(path.suffix)
 
 
 def wrong_suffix(path: Path, row: ModalityRow) -> InputError:

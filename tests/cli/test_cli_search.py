@@ -125,6 +125,13 @@ def test_what_has_changed_is_embedded_again(cli, things, literate, small):
     assert before[str(things / "chair.npy")] != after[str(things / "chair.npy")]
 
 
+def test_settings_for_nothing_are_told(cli, things, literate):
+    ended = cli("search", "a piano", things, *literate, "--set", "depth.kind=depth_mm")
+    assert ended.code == 0
+    assert ended.err.count("note: --set depth... changes nothing: none of the files is a depth map") == 1
+    assert "note" not in cli("search", "a piano", things, *literate, "--set", "image.resize=shorter").err
+
+
 def test_a_cache_that_cannot_be_kept_is_done_without(cli, things, literate, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("LENS_PLUGINS_VECTORS", str(tmp_path / "file"))

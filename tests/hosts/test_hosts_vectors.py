@@ -11,7 +11,17 @@ from PIL import Image
 
 from lens_plugins import load_host
 from lens_plugins.errors import InputError, Unsupported
-from lens_plugins.hosts.vectors import FeatureCache, content_digest, embed_each, host_digest, read_ahead, text_digest
+from lens_plugins.hosts import vectors
+from lens_plugins.hosts.vectors import (
+    FeatureCache,
+    HostDigests,
+    content_digest,
+    embed_each,
+    host_digest,
+    read_ahead,
+    text_digest,
+)
+from lens_plugins.splice import digest
 from lens_plugins.testing.small import small_lens
 from lens_plugins.testing.small_clip import write_clip
 
@@ -61,6 +71,18 @@ def test_a_host_is_another_with_another_lens(instructblip):
     instructblip.plug(small_lens("depth", seed=1))
     assert len({first, second, host_digest(instructblip, "depth")}) == 3
     assert host_digest(instructblip, "image") == first == host_digest(instructblip)
+
+
+def test_each_part_is_digested_once_also_by_threads(instructblip, pictures, tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(vectors, "digest", lambda part: looked.append(part) or digest(part))
+    list(embed_each(instructblip, pictures, batch_size=1, cache=FeatureCache(tmp_path / "cache")))
+    assert len(looked) == 1  # the ViT; this host has no text head
+    digests = HostDigests(instructblip)
+    lens = small_lens("depth")
+    instructblip.plug(lens)
+    assert [digests.of("depth") for _ in range(3)] == [host_digest(instructblip, "depth")] * 3
+    assert sum(part is lens for part in looked) == 2
 
 
 def test_a_file_is_its_bytes_and_those_of_its_parts(tmp_path):

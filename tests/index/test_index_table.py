@@ -142,6 +142,15 @@ def test_what_cannot_be_read_is_told_and_left_out(index, folder, tmp_path):
     assert len(index) == 12
 
 
+def test_a_lens_that_is_changed_under_an_open_index_is_refused(index, host, folder, files):
+    audio = next(file for file in files if file.endswith(".wav"))
+    index.search(audio)
+    host.plug(folder / "other-audio")
+    for ask in (lambda: index.add([audio]), lambda: index.search(audio)):
+        with pytest.raises(DoesNotFit, match=r"holds audio vectors of audio \(\w+\); the one in use is other-audio \("):
+            ask()
+
+
 def test_a_file_that_can_no_longer_be_read_leaves(host, folder, tmp_path):
     shutil.copytree(folder / "things", tmp_path / "things")
     index, files = Index(tmp_path / "db", host), sorted((tmp_path / "things").glob("*.png"))
