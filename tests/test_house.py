@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 GROUND = {"errors", "catalog", "keymap", "_optional", "_config", "files"}
 FLOORS = (
     {"inputs"}, {"lens"}, {"splice"}, {"hosts"}, {"train"}, {"scene"},
-    {"evaluate", "index", "batch", "serve", "compat"}, {"pocket"}, {"testing", "bench"}, {"cli"},
+    {"evaluate", "index", "batches", "serve", "compat"}, {"pocket"}, {"testing", "bench"}, {"cli"},
 )  # fmt: skip
 IN_STRINGS = {"catalog": {"inputs", "lens", "hosts", "train"}}  # rooms that rows name, to be imported on first use
 FLOOR = {**dict.fromkeys(GROUND, 0), **{room: n for n, rooms in enumerate(FLOORS, start=1) for room in rooms}}
