@@ -1,8 +1,8 @@
 """Plug trained modality lenses into frozen multimodal hosts. Names load on first use; importing this is torch-free."""
 
-from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
+from ._lazy import lazy_names as _lazy_names
 from .errors import LensPluginsError as LensPluginsError
 
 if TYPE_CHECKING:
@@ -35,12 +35,4 @@ _HOME = {
 }
 __all__ = [*_HOME, "LensPluginsError", "__version__"]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_import_module(_HOME[name], __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = _lazy_names(__name__, _HOME)
