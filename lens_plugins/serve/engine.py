@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "EngineSettings", "Slot", "Ticket", "Timing"]
 
 log = logging.getLogger(__name__)
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -211,16 +212,34 @@ class Engine:
         with self._changed:
             self._taken -= 1
 
-    def read(self, upload: Upload, model: str | None = None, *, clips: int | None = None) -> Future[ModalityInput]:
+    def read(
+        self,
+        upload: Upload,
+        model: str | None = None,
+        *,
+        clips: int | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Future[ModalityInput]:
         """Read an upload in a reader thread, as the host's lens wants it.
+
+        Args:
+            upload: what a client sent.
+            model: whose lens reads it.
+            clips, settings: as in `Host.read`.
 
         Raises:
             NotFound: there is no such model.
         """
         host = self.host(model)
-        return self._readers.submit(
-            read_upload, upload, lambda path, modality: host.read(path, modality=modality, clips=clips)
-        )
+
+        def read(given: Upload) -> ModalityInput:
+            return read_upload(given, lambda path, name: host.read(path, name, clips=clips, settings=settings))
+
+        return self.submit_read(read, upload)
+
+    def submit_read(self, read: Callable[[S], ModalityInput], part: S) -> Future[ModalityInput]:
+        """Call `read` in a reader thread."""
+        return self._readers.submit(read, part)
 
     def answer(
         self,
