@@ -50,7 +50,8 @@ class Chat:
 
     def files(self, *, remembers: bool) -> list[Upload | Link]:
         """Everything that must be read, in order."""
-        return [part for turn in self.shown(remembers=remembers) for part in turn.parts if not _is_text(part)]  # type: ignore[misc]
+        parts = (part for turn in self.shown(remembers=remembers) for part in turn.parts)
+        return [part for part in parts if isinstance(part, (Upload, Link))]
 
     def shown(self, *, remembers: bool) -> list[Turn]:
         """The turns whose files count: all, or the last one that has any."""

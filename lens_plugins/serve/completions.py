@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from .tickets import Ticket
 
 __all__ = ["DRAWING", "chat", "drawing_of", "extras", "picture_of", "reading_of"]
+
+log = logging.getLogger(__name__)
 
 DRAWING = ("steps", "guidance", "noise_level", "candidates")
 """Fields of `Drawing` that a request may set, besides its size."""
@@ -218,7 +221,7 @@ def _usage(ticket: Ticket[Any]) -> dict[str, int]:
     }
 
 
-async def _streamed(call: Call, ticket: Ticket[Sequence[Reply]], head: dict[str, Any], *, usage: bool) -> Any:
+async def _streamed(call: Call, ticket: Ticket[list[Reply]], head: dict[str, Any], *, usage: bool) -> Any:
     """A stream, once its first piece is there: what goes wrong before has a status of its own."""
     pieces = ticket.apieces()
     try:
@@ -234,6 +237,7 @@ async def _streamed(call: Call, ticket: Ticket[Sequence[Reply]], head: dict[str,
         except LensPluginsError as error:
             yield _event({"error": told(error)[1]})
         except Exception:
+            log.exception("The stream %s failed.", head["id"])
             yield _event({"error": told(failed(call.request))[1]})
         finally:
             # also when the client has gone: the row ends at its next token
@@ -246,7 +250,7 @@ async def _streamed(call: Call, ticket: Ticket[Sequence[Reply]], head: dict[str,
 
 
 async def _chunks(
-    ticket: Ticket[Sequence[Reply]], pieces: AsyncIterator[tuple[int, str]], first: Any, *, usage: bool
+    ticket: Ticket[list[Reply]], pieces: AsyncIterator[tuple[int, str]], first: Any, *, usage: bool
 ) -> AsyncIterator[dict[str, Any]]:
     more: dict[str, Any] = {"usage": None} if usage else {}
     begun: set[int] = set()

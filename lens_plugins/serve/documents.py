@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import math
 from typing import Any
 
 __all__ = ["EXAMPLES", "described"]
@@ -10,7 +12,20 @@ _PICTURE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFElEQVR4nGM8UaHBgA0wYRUdtBIAHicBeAYWg8oA"
     "AAAASUVORK5CYII="
 )
-_CLOUD = "data:model/ply;base64,cGx5CmZvcm1hdCBhc2NpaSAxLjAKZWxlbWVudCB2ZXJ0ZXggNApwcm9wZXJ0eSBmbG9hdCB4CnByb3BlcnR5IGZsb2F0IHkKcHJvcGVydHkgZmxvYXQgegplbmRfaGVhZGVyCjAgMCAwCjEgMCAwCjAgMSAwCjAgMCAxCg=="  # noqa: E501 - a file as it is sent
+
+
+def _cloud() -> str:
+    """A ball of 400 points as a data URI of a .ply file."""
+    turn = math.pi * (3 - math.sqrt(5))
+    heights = [1 - 2 * (n + 0.5) / 400 for n in range(400)]
+    rows = [
+        f"{math.sqrt(1 - y * y) * math.cos(n * turn):.2f} {y:.2f} {math.sqrt(1 - y * y) * math.sin(n * turn):.2f}"
+        for n, y in enumerate(heights)
+    ]
+    head = "ply\nformat ascii 1.0\nelement vertex 400\nproperty float x\nproperty float y\nproperty float z\nend_header"
+    return f"data:model/ply;base64,{base64.b64encode(chr(10).join([head, *rows, '']).encode()).decode()}"
+
+
 _SHOWN = {"type": "image_url", "image_url": {"url": _PICTURE}}
 _TEXT: dict[str, Any] = {"type": "string"}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 1}
@@ -31,7 +46,7 @@ EXAMPLES: dict[str, dict[str, dict[str, Any]]] = {
                 {
                     "role": "user",
                     "content": [
-                        {"type": "file", "file": {"filename": "cloud.ply", "file_data": _CLOUD}},
+                        {"type": "file", "file": {"filename": "cloud.ply", "file_data": _cloud()}},
                         {"type": "text", "text": "What is it?"},
                     ],
                 }

@@ -445,11 +445,9 @@ class Engine:
     def _run(self, batch: list[_Job]) -> None:
         if not batch:
             return
-        model, began = self._models[batch[0].model], monotonic()
+        model = self._models[batch[0].model]
         for job in batch:
-            job.ticket.timing.batch = len(batch)
-            # reckoned before the client can see the result
-            job.ticket.when_done(lambda timing=job.ticket.timing: _stop_clock(timing, began))  # type: ignore[misc]
+            job.ticket.timing.batch, job.ticket.began = len(batch), monotonic()
         kind, _, space = batch[0].kind.partition(" ")
         if kind == "answer":
             answer_all(model.host, [(job.work, job.ticket) for job in batch], model.memory)
@@ -461,10 +459,6 @@ class Engine:
     def _observe(self, batch: list[_Job]) -> None:
         if self.observe is not None:
             self.observe(batch[0].kind.split()[0], [job.ticket.timing for job in batch])
-
-
-def _stop_clock(timing: Timing, began: float) -> None:
-    timing.computing = monotonic() - began
 
 
 def _drop(job: _Job) -> bool:

@@ -56,6 +56,7 @@ class Ticket(Generic[T]):
         self.deadline = deadline
         self.accepted = monotonic()
         self.timing = Timing()
+        self.began: float | None = None  # when the model thread took it
         self._future: Future[T] = Future()
         self._gone = Event()
         self._lock = Lock()
@@ -147,11 +148,13 @@ class Ticket(Generic[T]):
         if self.dropped():
             self.fail(self._late() if self.late else Gone("The client went away before the answer was there."))
         elif not self.done:
+            self._stop_clock()
             self._future.set_result(result)
 
     def fail(self, error: BaseException) -> None:
         """Set what went wrong."""
         if not self.done:
+            self._stop_clock()
             self._future.set_exception(error)
 
     def drop(self) -> None:
@@ -161,6 +164,11 @@ class Ticket(Generic[T]):
     def when_done(self, call: Callable[[], None]) -> None:
         """Call once the result, or what went wrong, is there."""
         self._future.add_done_callback(lambda _: call())
+
+    def _stop_clock(self) -> None:
+        """Before the client can see the result."""
+        if self.began is not None:
+            self.timing.computing = monotonic() - self.began
 
     def _late(self) -> Late:
         seconds = self.deadline - self.accepted
