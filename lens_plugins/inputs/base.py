@@ -27,6 +27,7 @@ __all__ = [
     "Payload",
     "Source",
     "check_settings",
+    "described",
     "has_clips",
     "is_several",
     "read",
@@ -162,6 +163,29 @@ def check_settings(given: ModalityInput, wanted: FrozenConfig | None, reader: st
             f"{given.source or f'The {given.modality} input'} was read with {was}; {reader} reads with {wants}. "
             "Give the file or array itself, or read it with host.read."
         )
+
+
+def described(
+    settings: FrozenConfig | None, given: Mapping[str, Mapping[str, Any]] | None, modality: str
+) -> FrozenConfig | None:
+    """Settings with what is said of one input in place.
+
+    Args:
+        settings: of the reader.
+        given: by modality, fields of `InputSettings.per_input` and their values.
+        modality: what the input is.
+
+    Raises:
+        ConfigError: a field that does not describe one input, or a wrong value of one that does.
+    """
+    own = (given or {}).get(modality)
+    if not own or settings is None:
+        return settings
+    free = getattr(settings, "per_input", ())
+    for name in own:
+        if name not in free:
+            raise ConfigError(f"The setting {modality}.{name} is the reader's; an input may set {' or '.join(free)}.")
+    return type(settings).from_dict({**settings.to_dict(), **own})
 
 
 def wrong_suffix(path: Path, row: ModalityRow) -> InputError:
