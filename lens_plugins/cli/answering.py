@@ -87,8 +87,10 @@ class Here:
         with progress(f"captioning {len(inputs)}"):
             replies = session.host.generate_batch(inputs, len(inputs), prompt=asked, **given)
         seconds = (perf_counter() - began) / len(inputs)
-        told = [answer([each], asked, reply.text, host=session.name, seconds=seconds)
-                for each, reply in zip(inputs, replies)]  # fmt: skip
+        told = [
+            answer([each.source], [each.modality], asked, reply.text, host=session.name, seconds=seconds)
+            for each, reply in zip(inputs, replies)
+        ]
         return told, code
 
     def together(
@@ -102,7 +104,8 @@ class Here:
         began = perf_counter()
         with progress("thinking"):
             reply = session.host.generate(inputs, asked, fuse=place, **given)
-        return answer(inputs, asked, reply.text, host=session.name, seconds=perf_counter() - began, fuse=place)
+        seconds, modalities = perf_counter() - began, [each.modality for each in inputs]
+        return answer(files, modalities, asked, reply.text, host=session.name, seconds=seconds, fuse=place)
 
     def classify(
         self, files: Sequence[str], labels: Sequence[str], template: Sequence[str] | None
@@ -129,14 +132,14 @@ class There:
     def __init__(self, client: Client, reading: InputOptions) -> None:
         self._client = client
         sent = reading.sent()
-        self._settings: dict[str, Any] = {"input_settings": sent} if sent else {}
+        self._settings: dict[str, Any] = {"settings": sent} if sent else {}
         self._reading: dict[str, Any] = {**self._settings, **({"clips": reading.clips} if reading.clips else {})}
 
     def caption(
         self, files: Sequence[str], prompt: str | None, options: GenerationOptions
     ) -> tuple[list[dict[str, Any]], int]:
         """See `Answering`; requests are under way together."""
-        name, began = self._client.model_for("text"), perf_counter()
+        name, began = self._client.model_for("chat"), perf_counter()
         with progress(f"captioning {len(files)}"):
             found = self._client.each(files, prompt=prompt, **self._reading, **options.sent())
         seconds = (perf_counter() - began) / len(files)
@@ -151,17 +154,17 @@ class There:
         self, files: Sequence[str], prompt: str | None, fuse: str | None, options: GenerationOptions
     ) -> dict[str, Any]:
         """See `Answering`."""
-        name, began = self._client.model_for("text"), perf_counter()
+        name, began = self._client.model_for("chat"), perf_counter()
         place = fuse or self._client.models[name].get("default_place")
         with progress("thinking"):
             reply = self._client.generate(list(files), prompt, fuse=place, **self._reading, **options.sent())
-        return {**_answered(files, reply, name, perf_counter() - began), "fuse": place}
+        return _answered(files, reply, name, perf_counter() - began, fuse=place)
 
     def classify(
         self, files: Sequence[str], labels: Sequence[str], template: Sequence[str] | None
     ) -> tuple[list[dict[str, Any]], int]:
         """See `Answering`."""
-        name, template = self._client.model_for("embeds"), list(template or ("{}",))
+        name, template = self._client.model_for("text_embeddings"), list(template or ("{}",))
         found: list[dict[str, Any] | LensPluginsError] = []
         for file in files:
             began = perf_counter()
@@ -174,18 +177,10 @@ class There:
         return _kept(found)
 
 
-def _answered(files: Sequence[str], reply: Answer, name: str, seconds: float) -> dict[str, Any]:
+def _answered(files: Sequence[str], reply: Answer, name: str, seconds: float, **more: Any) -> dict[str, Any]:
     """What ``--json`` prints of a server's answer."""
     told = reply.told
-    modalities = told["modalities"]
-    return {
-        "inputs": list(files),
-        "modality": modalities[0] if len(modalities) == 1 else modalities,
-        "prompt": told["prompt"],
-        "text": reply.text,
-        "host": name,
-        "seconds": round(seconds, 3),
-    }
+    return answer(files, told["modalities"], told["prompt"], reply.text, host=name, seconds=seconds, **more)
 
 
 def _labelled(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import wraps
 from inspect import Parameter, signature
-from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_type_hints
 
 import typer
 
@@ -126,12 +126,13 @@ class ServedHostOptions(HostOptions):
 
     host: _ServedHost = ""
     server: _Server = None
+    default_host: ClassVar[str] = HostOptions.host
 
     def here(self) -> HostOptions:
         """The options of a host here, its name filled in."""
         kind = TextHostOptions if isinstance(self, TextHostOptions) else HostOptions
         given = {field.name: getattr(self, field.name) for field in fields(kind)}
-        return kind(**{**given, "host": self.host or HostOptions.host})
+        return kind(**{**given, "host": self.host or self.default_host})
 
     def loaded_here(self) -> dict[str, Any]:
         """The options that mean nothing to a server, by their names."""

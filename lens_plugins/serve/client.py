@@ -77,7 +77,7 @@ def connect(
         Unavailable: nothing answers there.
     """
     client = Client(url, model=model, api_key=api_key, timeout=timeout)
-    client.model_for("text")
+    client.model_for("chat")
     return client
 
 
@@ -101,11 +101,18 @@ class Client:
 
     @cached_property
     def models(self) -> dict[str, dict[str, Any]]:
-        """What the server tells of each of its models: lenses, places of fusion, default prompt, what it can do."""
-        return {row["id"]: row.get("lens_plugins", {}) for row in self._ask("GET", "/v1/models")["data"]}
+        """What the server tells of each of its models: lenses, places of fusion, default prompt, what it can do.
+
+        Raises:
+            Unavailable: nothing answers, or something else than a server of ours.
+        """
+        try:
+            return {row["id"]: row for row in self._ask("GET", "/v1/models")["data"] if row["capabilities"]}
+        except (KeyError, TypeError) as error:
+            raise Unavailable(f"{self.url} is no server of lens-plugins; start one with: lens-plugins serve") from error
 
     def model_for(self, ability: str) -> str:
-        """The model that is meant, or else the first that can: "text", "embeds" or "draws".
+        """The model that is meant, or else the first that can: "chat", "text_embeddings" or "images".
 
         Raises:
             ConfigError: the server has no such model.
@@ -116,9 +123,9 @@ class Client:
                 raise ConfigError(f"{self.url} has no model {self.model!r}; it has: {', '.join(self.models)}.")
             return self.model
         for name, row in self.models.items():
-            if row.get(ability, True):
+            if row["capabilities"].get(ability):
                 return name
-        what = {"text": "writes text", "embeds": "embeds", "draws": "makes pictures"}[ability]
+        what = {"chat": "writes text", "text_embeddings": "compares with texts", "images": "makes pictures"}[ability]
         raise Unsupported(f"None of the models of {self.url} {what}: {', '.join(self.models)}.")
 
     def generate(
@@ -129,7 +136,7 @@ class Client:
         fuse: str | None = None,
         clips: int | None = None,
         modality: str | Sequence[str | None] | None = None,
-        input_settings: Mapping[str, Mapping[str, Any]] | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
         **generation: Any,
     ) -> Answer:
         """One answer about one or several inputs, as `Host.generate`.
@@ -140,10 +147,10 @@ class Client:
             fuse: where several inputs meet.
             clips: how many clips of a recording are taken.
             modality: what the inputs are, where they do not say it themselves.
-            input_settings: how inputs are read, by modality: ``{"point_cloud": {"up": "z"}}``.
+            settings: how inputs are read, by modality: ``{"point_cloud": {"up": "z"}}``.
             generation: as in `Host.generate`; `seed` makes sampling repeatable.
         """
-        body = self._chat(inputs, prompt, modality, input_settings, generation, fuse=fuse, clips=clips)
+        body = self._chat(inputs, prompt, modality, settings, generation, fuse=fuse, clips=clips)
         answer = self._ask("POST", "/v1/chat/completions", body)
         told = answer.get("lens_plugins", {})
         texts = [row["message"]["content"] or "" for row in answer["choices"]]
@@ -182,11 +189,11 @@ class Client:
         fuse: str | None = None,
         clips: int | None = None,
         modality: str | Sequence[str | None] | None = None,
-        input_settings: Mapping[str, Mapping[str, Any]] | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
         **generation: Any,
     ) -> Iterator[str]:
         """`generate` in pieces of text, with one beam. Closing the iterator ends the answer on the server, too."""
-        body = self._chat(inputs, prompt, modality, input_settings, generation, fuse=fuse, clips=clips)
+        body = self._chat(inputs, prompt, modality, settings, generation, fuse=fuse, clips=clips)
         with self._sent("POST", "/v1/chat/completions", {**body, "stream": True}) as response:
             for line in _lines(response, self.url):
                 name, _, value = line.partition(b":")
@@ -205,14 +212,14 @@ class Client:
         *,
         space: str | None = None,
         modality: str | Sequence[str | None] | None = None,
-        input_settings: Mapping[str, Mapping[str, Any]] | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> np.ndarray:
         """Vectors (B, E), float32 of length 1, of files, objects and texts (``"text:a wooden chair"``)."""
         import numpy as np
 
         body = {
-            "model": self.model_for("embeds"), "input": _parts(inputs, modality), "space": space,
-            "input_settings": input_settings, "encoding_format": "base64",
+            "model": self.model_for("text_embeddings"), "input": _parts(inputs, modality), "space": space,
+            "settings": settings, "encoding_format": "base64",
         }  # fmt: skip
         rows = sorted(self._ask("POST", "/v1/embeddings", body)["data"], key=lambda row: row["index"])
         return np.stack([np.frombuffer(base64.b64decode(row["embedding"]), np.float32) for row in rows])
@@ -224,10 +231,10 @@ class Client:
         template: str | Sequence[str] = "{}",
         *,
         modality: str | Sequence[str | None] | None = None,
-        input_settings: Mapping[str, Mapping[str, Any]] | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> list[list[dict[str, Any]]]:
         """For each input the labels with their scores, the best first, as `Host.classify`."""
-        rows = self.classified(inputs, labels, template, modality=modality, input_settings=input_settings)
+        rows = self.classified(inputs, labels, template, modality=modality, settings=settings)
         return [row["labels"] for row in rows]
 
     def classified(
@@ -237,12 +244,12 @@ class Client:
         template: str | Sequence[str] = "{}",
         *,
         modality: str | Sequence[str | None] | None = None,
-        input_settings: Mapping[str, Mapping[str, Any]] | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> list[dict[str, Any]]:
         """`classify` with what the server took each input for: rows of `modality` and `labels`."""
         body = {
-            "model": self.model_for("embeds"), "input": _parts(inputs, modality), "labels": list(labels),
-            "template": template if isinstance(template, str) else list(template), "input_settings": input_settings,
+            "model": self.model_for("text_embeddings"), "input": _parts(inputs, modality), "labels": list(labels),
+            "template": template if isinstance(template, str) else list(template), "settings": settings,
         }  # fmt: skip
         return sorted(self._ask("POST", "/v1/classify", body)["data"], key=lambda row: row["index"])
 
@@ -256,15 +263,15 @@ class Client:
         fuse: str | None = None,
         clips: int | None = None,
         modality: str | Sequence[str | None] | None = None,
-        input_settings: Mapping[str, Mapping[str, Any]] | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
         **drawing: Any,
     ) -> list[Drawn]:
         """Pictures of inputs, or of a change to them; `drawing` as in `SeedLlamaHost.imagine`."""
         from PIL import Image
 
         body = {
-            "model": self.model_for("draws"), "prompt": prompt or "", "input": _parts(inputs, modality), "n": count,
-            "seed": seed, "fuse": fuse, "clips": clips, "input_settings": input_settings,
+            "model": self.model_for("images"), "prompt": prompt or "", "input": _parts(inputs, modality), "n": count,
+            "seed": seed, "fuse": fuse, "clips": clips, "settings": settings,
             "response_format": "b64_json", **drawing,
         }  # fmt: skip
         return [
@@ -282,7 +289,7 @@ class Client:
         inputs: Source | Sequence[Source],
         prompt: str | None,
         modality: str | Sequence[str | None] | None,
-        input_settings: Mapping[str, Mapping[str, Any]] | None,
+        settings: Mapping[str, Mapping[str, Any]] | None,
         generation: Mapping[str, Any],
         **more: Any,
     ) -> dict[str, Any]:
@@ -293,9 +300,9 @@ class Client:
         for ours, theirs in _OPENAI.items():
             if ours in options:
                 sent[theirs] = options.pop(ours)
-        given = {"input_settings": input_settings, "generation": options or None, **more, **sent}
+        given = {"settings": settings, **more, **sent, **options}
         return {
-            "model": self.model_for("text"),
+            "model": self.model_for("chat"),
             "messages": [{"role": "user", "content": content}],
             **{name: value for name, value in given.items() if value is not None},
         }
@@ -342,7 +349,7 @@ _OPENAI = {
     "stop": "stop",
     "num_return_sequences": "n",
 }
-"""Options of ours that OpenAI's interface has a name for; the others go under ``generation``."""
+"""Options of ours that OpenAI's interface has a name for; the others keep theirs."""
 
 
 def _parts(
