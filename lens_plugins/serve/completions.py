@@ -58,37 +58,15 @@ async def chat(call: Call) -> Any:
     limits, engine = call.server.settings, call.server.engine
     check_known(given, (*_ASKED, *_OURS, *_MEANS_NOTHING), _REFUSED)
     name, host = call.host(given)
-    stream = _flag(given, "stream")
-    most = whole(given, "max_completion_tokens", 1, limits.max_tokens) or whole(
-        given, "max_tokens", 1, limits.max_tokens
-    )
+    stream, reading, options = _flag(given, "stream"), reading_of(given), _options(given, limits)
+    where = {"fuse": reading["fuse"], "clips": reading["clips"], "generation": extras(given, host, limits)}
     conversation = parse_messages(given.get("messages"))
     files = conversation.files(remembers=hasattr(host, "chat"))
     check_count(files, limits.max_parts, "messages")
-    reading = reading_of(given)
     call.set_deadline(given)
     inputs = await call.read(files, name, clips=reading["clips"], settings=reading["settings"])
-    request, history = requests_of(
-        conversation,
-        inputs,
-        host=host,
-        fuse=reading["fuse"],
-        clips=reading["clips"],
-        generation=extras(given, host, limits),
-    )
-    ticket = engine.answer(
-        request,
-        name,
-        history=history,
-        count=whole(given, "n", 1, limits.max_choices) or 1,
-        stream=stream,
-        max_tokens=most,
-        temperature=number(given, "temperature", 0, 2),
-        top_p=number(given, "top_p", 1e-6, 1),
-        seed=whole(given, "seed", -(2**63), 2**63 - 1),
-        stop=texts(given, "stop", 4),
-        slot=call.slot,
-    )
+    request, history = requests_of(conversation, inputs, host=host, **where)
+    ticket = engine.answer(request, name, history=history, stream=stream, slot=call.slot, **options)
     ignored = ["system"] if conversation.system and not hasattr(host, "chat") else []
     head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": name}
     if stream:
@@ -103,6 +81,19 @@ async def chat(call: Call) -> Any:
     if ignored:
         body["lens_plugins"] = {"ignored": ignored}
     return JSONResponse(body, headers=call.headers(ticket))
+
+
+def _options(given: Mapping[str, Any], limits: ServeSettings) -> dict[str, Any]:
+    """OpenAI's options by the names of `Engine.answer`, checked before any file is read."""
+    lengths = [whole(given, name, 1, limits.max_tokens) for name in ("max_completion_tokens", "max_tokens")]
+    return {
+        "count": whole(given, "n", 1, limits.max_choices) or 1,
+        "max_tokens": lengths[0] or lengths[1],
+        "temperature": number(given, "temperature", 0, 2),
+        "top_p": number(given, "top_p", 1e-6, 1),
+        "seed": whole(given, "seed", -(2**63), 2**63 - 1),
+        "stop": texts(given, "stop", 4),
+    }
 
 
 def _flag(given: Mapping[str, Any], name: str) -> bool:
