@@ -6,7 +6,7 @@ import base64
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -23,7 +23,9 @@ from .refusals import BadRequest, told
 from .settings import ServeSettings
 
 if TYPE_CHECKING:
-    from ..hosts.messages import Reply
+    from ..hosts.base import Host
+    from ..hosts.messages import Reply, Request
+    from ..inputs import ModalityInput
     from .tickets import Ticket
 
 __all__ = ["DRAWING", "chat", "drawing_of", "extras", "picture_of", "reading_of"]
@@ -67,19 +69,20 @@ async def chat(call: Call) -> Any:
     inputs = await call.read(files, name, clips=reading["clips"], settings=reading["settings"])
     request, history = requests_of(conversation, inputs, host=host, **where)
     ticket = engine.answer(request, name, history=history, stream=stream, slot=call.slot, **options)
-    ignored = ["system"] if conversation.system and not hasattr(host, "chat") else []
+    about = _about(host, request, inputs, conversation.system)
+    if call.notes:
+        about["notes"] = call.notes
     head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": name}
     if stream:
         usage = bool((given.get("stream_options") or {}).get("include_usage"))
-        return await _streamed(call, ticket, head, usage=usage)
+        return await _streamed(call, ticket, head, about, usage=usage)
     replies = await call.wait(ticket)
     choices = [
         {"index": place, "message": _message(reply), "finish_reason": why, "logprobs": None}
         for place, (reply, why) in enumerate(zip(replies, ticket.timing.finish))
     ]
-    body = {**head, "object": "chat.completion", "choices": choices, "usage": _usage(ticket)}
-    if ignored:
-        body["lens_plugins"] = {"ignored": ignored}
+    about |= {"score": replies[0].score}
+    body = {**head, "object": "chat.completion", "choices": choices, "usage": _usage(ticket), "lens_plugins": about}
     return JSONResponse(body, headers=call.headers(ticket))
 
 
@@ -176,6 +179,19 @@ def _side(size: Any) -> int | None:
     return int(width)
 
 
+def _about(host: Host, request: Request | str, inputs: Sequence[ModalityInput], system: str) -> dict[str, Any]:
+    """What OpenAI's answer has no field for: what was read and asked, and what was left out."""
+    shown = 0 if isinstance(request, str) else len(request.sources)
+    prompt, fuse = (request, None) if isinstance(request, str) else (request.prompt, request.fuse)
+    about: dict[str, Any] = {
+        "modalities": [one.modality for one in inputs],
+        "prompt": host.default_prompt if prompt is None else prompt,
+        "fuse": fuse or (host.default_place if shown > 1 else None),
+        "score": None,
+    }
+    return {**about, "ignored": ["system"]} if system and not hasattr(host, "chat") else about
+
+
 def _message(reply: Reply) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None}
     if reply.images:
@@ -212,7 +228,9 @@ def _usage(ticket: Ticket[Any]) -> dict[str, int]:
     }
 
 
-async def _streamed(call: Call, ticket: Ticket[list[Reply]], head: dict[str, Any], *, usage: bool) -> Any:
+async def _streamed(
+    call: Call, ticket: Ticket[list[Reply]], head: dict[str, Any], about: dict[str, Any], *, usage: bool
+) -> Any:
     """A stream, once its first piece is there: what goes wrong before has a status of its own."""
     pieces = ticket.apieces()
     try:
@@ -222,9 +240,11 @@ async def _streamed(call: Call, ticket: Ticket[list[Reply]], head: dict[str, Any
         raise
 
     async def events() -> AsyncIterator[bytes]:
+        more: dict[str, Any] = {"lens_plugins": about}  # with the first chunk
         try:
             async for chunk in _chunks(ticket, pieces, first, usage=usage):
-                yield _event({**head, "object": "chat.completion.chunk", **chunk})
+                yield _event({**head, "object": "chat.completion.chunk", **chunk, **more})
+                more = {}
         except LensPluginsError as error:
             yield _event({"error": told(error)[1]})
         except Exception:

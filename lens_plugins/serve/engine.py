@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..hosts.base import Host
-    from ..hosts.messages import Reply, Request, Text
+    from ..hosts.messages import Reply, Request, Seen, Text
     from ..hosts.seed_llama.messages import SeedReply
     from ..inputs import ModalityInput
     from ..lens.lens import Lens
@@ -248,7 +248,7 @@ class Engine:
 
         return self.submit_read(read, upload)
 
-    def submit_read(self, read: Callable[[S], ModalityInput], part: S) -> Future[ModalityInput]:
+    def submit_read(self, read: Callable[[S], T], part: S) -> Future[T]:
         """Call `read` in a reader thread."""
         return self._readers.submit(read, part)
 
@@ -325,7 +325,7 @@ class Engine:
 
     def imagine(
         self,
-        inputs: Sequence[ModalityInput],
+        inputs: Sequence[ModalityInput] | Seen | None,
         prompt: str | None = None,
         model: str | None = None,
         *,
@@ -344,7 +344,7 @@ class Engine:
         Raises:
             Unsupported: the host only writes.
         """
-        host, given = self.host(model), list(inputs)
+        host, given = self.host(model), inputs
         if not hasattr(host, "imagine"):
             raise Unsupported(f"{host.name} writes text and cannot make a picture; a SEED-LLaMA host can.")
 

@@ -192,11 +192,18 @@ def _part(part: Any, where: str) -> str | Upload | Link:
     if kind == "file":
         if value.get("file_id") is not None:
             raise BadRequest(f"{where} has a file_id; this server keeps no files: send file_data.", where)
-        return upload_of(_text(value, "file_data", where), where, _text(value, "filename", where), modality)
+        name, modality = _prefixed(_text(value, "filename", where), modality)
+        return upload_of(_text(value, "file_data", where), where, name, modality)
     own = kind.removesuffix("_url")
     if modality not in (None, own):
         raise BadRequest(f"{where} is a {kind} and says modality={modality!r}; give one of them.", where)
     return upload_of(_text(value, "url", where), where, _text(value, "filename", where), own)
+
+
+def _prefixed(name: str, modality: str | None) -> tuple[str, str | None]:
+    """A file name without the modality in front of it, as in depth:room.png, and the modality."""
+    prefix, colon, rest = name.partition(":")
+    return (rest, modality or prefix) if colon and prefix in modalities() else (name, modality)
 
 
 def upload_of(url: str, where: str, name: str = "", modality: str | None = None) -> Upload | Link:

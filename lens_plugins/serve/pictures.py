@@ -112,19 +112,28 @@ async def _drawn(call: Call, given: Mapping[str, Any], files: list[Upload | Link
     seed = whole(given, "seed", 0, 2**62)
     call.set_deadline(given)
     inputs = await call.read(files, name, clips=reading["clips"] or 1, settings=reading["settings"])
+    seen, prompt = None, prompt or ""
+    if inputs:
+        looking = engine.call(lambda host: host.look(inputs, fuse=reading["fuse"]), name, slot=call.slot)
+        seen = await call.wait(looking)
+        prompt = engine.host(name).prompt_of(prompt or None, len(seen.features))
     ticket = engine.imagine(
-        inputs,
-        prompt or None,
+        seen,
+        prompt,
         name,
         count=whole(given, "n", 1, limits.max_choices) or 1,
         seed=0 if seed is None else seed,
-        fuse=reading["fuse"],
         slot=call.slot,
         **drawing,
     )
     replies = await call.wait(ticket)
     data = [
-        {"b64_json": picture_of(reply.images[0]), "codes": reply.codes[0].tolist(), "seed": reply.seed}
+        {
+            "b64_json": picture_of(reply.images[0]),
+            "codes": reply.codes[0].tolist(),
+            "seed": reply.seed,
+            "revised_prompt": prompt,
+        }
         for reply in replies
     ]
     return JSONResponse(

@@ -148,7 +148,7 @@ def test_a_question_is_about_what_was_shown_last(client):
 def test_system_is_said_to_be_ignored(client):
     messages = [{"role": "system", "content": "Be brief."}, *asking("image")]
     made = client.chat.completions.create(model="small", messages=messages, max_tokens=4)
-    assert made.lens_plugins == {"ignored": ["system"]}
+    assert made.lens_plugins["ignored"] == ["system"]
 
 
 def test_conversation_of_a_host_that_remembers(client, hosts):
@@ -514,3 +514,31 @@ def test_an_exit_2_error_is_400_with_the_same_sentence(server, hosts):
 
 def test_the_key_is_not_shown():
     assert KEY not in repr(ServeSettings(api_key=KEY))
+
+
+def test_what_openai_has_no_field_for(client, server, hosts):
+    shown = [part("image"), part("audio")]
+    made = client.chat.completions.create(
+        model="small", messages=[{"role": "user", "content": shown}], max_tokens=4, extra_body={"fuse": "llm"}
+    )
+    expected = {"modalities": ["image", "audio"], "prompt": hosts["small"].default_prompt, "fuse": "llm", "score": None}
+    assert made.lens_plugins == expected
+    stream = client.chat.completions.create(model="small", messages=asking("image"), max_tokens=4, stream=True)
+    chunks = list(stream)
+    told = {"modalities": ["image"], "prompt": "what is this", "fuse": None, "score": None}
+    assert chunks[0].lens_plugins == told
+    assert not any(hasattr(chunk, "lens_plugins") for chunk in chunks[1:])
+    model = client.models.retrieve("small")
+    assert (model.default_place, model.places) == ("vit", ["vit", "qformer", "llm"])
+    drawn = client.images.generate(model="seed", prompt="", extra_body={"input": [part("image")], "steps": 1})
+    assert drawn.data[0].revised_prompt == hosts["seed"].prompt_of(None, 1)
+    with server.http() as http:
+        body = {"input": ["a photo", part("depth")], "labels": ["photo", "piano"]}
+        assert [one["modality"] for one in http.post("/v1/classify", json=body).json()["data"]] == ["text", "depth"]
+
+
+def test_a_modality_in_front_of_a_file_name(client):
+    url = part("tactile")["tactile_url"]["url"]
+    file = {"type": "file", "file": {"filename": "tactile:a.png", "file_data": url}}
+    made = client.chat.completions.create(model="small", messages=[{"role": "user", "content": [file]}], max_tokens=4)
+    assert made.lens_plugins["modalities"] == ["tactile"]
