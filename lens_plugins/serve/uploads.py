@@ -70,7 +70,8 @@ _notes = _Notes()
 @contextmanager
 def noting() -> Iterator[list[str]]:
     """Warnings of our own that this thread gives within the block, once `listen_to_warnings` was called."""
-    _notes.taken = taken = []
+    taken: list[str] = []
+    _notes.taken = taken
     try:
         yield taken
     finally:
