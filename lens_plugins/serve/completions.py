@@ -15,6 +15,8 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from ..catalog import find_modality
 from ..errors import ConfigError, LensPluginsError
+from ..inputs.base import described
+from ..lens.config import settings_class
 from .calls import Call
 from .chats import parse_messages, requests_of
 from .fields import GENERATION, check_count, check_known, choice, number, texts, whole
@@ -23,7 +25,7 @@ from .refusals import BadRequest, told
 from .settings import ServeSettings
 
 if TYPE_CHECKING:
-    from ..hosts.messages import Reply
+    from ..hosts.messages import Reply, Request
     from .tickets import Ticket
 
 __all__ = ["DRAWING", "chat", "drawing_of", "extras", "picture_of", "reading_of"]
@@ -68,7 +70,9 @@ async def chat(call: Call) -> Any:
     request, history = requests_of(conversation, inputs, host=host, **where)
     ticket = engine.answer(request, name, history=history, stream=stream, slot=call.slot, **options)
     ignored = ["system"] if conversation.system and not hasattr(host, "chat") else []
-    head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": name}
+    unread = sorted(set(reading["settings"] or ()) - {one.modality for one in inputs})
+    beside = _beside(request, reading["fuse"], host, [*ignored, *(f"settings.{name}" for name in unread)])
+    head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": name, "lens_plugins": beside}
     if stream:
         usage = bool((given.get("stream_options") or {}).get("include_usage"))
         return await _streamed(call, ticket, head, usage=usage)
@@ -78,9 +82,19 @@ async def chat(call: Call) -> Any:
         for place, (reply, why) in enumerate(zip(replies, ticket.timing.finish))
     ]
     body = {**head, "object": "chat.completion", "choices": choices, "usage": _usage(ticket)}
-    if ignored:
-        body["lens_plugins"] = {"ignored": ignored}
     return JSONResponse(body, headers=call.headers(ticket))
+
+
+def _beside(request: Request | str, fuse: str | None, host: Any, ignored: list[str]) -> dict[str, Any]:
+    """What was understood: what the inputs are, what was asked, where they met, what had no meaning."""
+    inputs: Any = [] if isinstance(request, str) else request.sources
+    prompt = request if isinstance(request, str) else request.prompt
+    told = {
+        "modalities": [one.modality for one in inputs],
+        "prompt": host.default_prompt if prompt is None else prompt,
+        "fuse": fuse or host.default_place,
+    }
+    return {**told, "ignored": ignored} if ignored else told
 
 
 def _options(given: Mapping[str, Any], limits: ServeSettings) -> dict[str, Any]:
@@ -119,6 +133,7 @@ def reading_of(given: Mapping[str, Any]) -> dict[str, Any]:
     for modality in settings or {}:
         try:
             find_modality(modality)
+            described(settings_class(modality)(), settings, modality)  # wrong names are told, also where none is read
         except ConfigError as error:
             raise BadRequest(f"settings: {error}", "settings") from error
     return {

@@ -148,7 +148,7 @@ def test_a_question_is_about_what_was_shown_last(client):
 def test_system_is_said_to_be_ignored(client):
     messages = [{"role": "system", "content": "Be brief."}, *asking("image")]
     made = client.chat.completions.create(model="small", messages=messages, max_tokens=4)
-    assert made.lens_plugins == {"ignored": ["system"]}
+    assert made.lens_plugins["ignored"] == ["system"]
 
 
 def test_conversation_of_a_host_that_remembers(client, hosts):
