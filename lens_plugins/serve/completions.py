@@ -13,8 +13,9 @@ from uuid import uuid4
 
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from ..catalog import find_modality
 from ..errors import ConfigError, LensPluginsError
+from ..inputs.base import described
+from ..lens.config import settings_class
 from .calls import Call
 from .chats import parse_messages, requests_of
 from .fields import GENERATION, check_count, check_known, choice, number, texts, whole
@@ -69,7 +70,12 @@ async def chat(call: Call) -> Any:
     inputs = await call.read(files, name, clips=reading["clips"], settings=reading["settings"])
     request, history = requests_of(conversation, inputs, host=host, **where)
     ticket = engine.answer(request, name, history=history, stream=stream, slot=call.slot, **options)
-    about = _about(host, request, inputs, conversation.system)
+    unread = sorted(set(reading["settings"] or ()) - {one.modality for one in inputs})
+    ignored = [
+        *(["system"] if conversation.system and not hasattr(host, "chat") else []),
+        *(f"settings.{name}" for name in unread),
+    ]
+    about = _about(host, request, inputs) | ({"ignored": ignored} if ignored else {})
     if call.notes:
         about["notes"] = call.notes
     head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": name}
@@ -121,7 +127,7 @@ def reading_of(given: Mapping[str, Any]) -> dict[str, Any]:
         raise BadRequest('settings must be objects by modality, such as {"depth": {"kind": "depth_mm"}}.', "settings")
     for modality in settings or {}:
         try:
-            find_modality(modality)
+            described(settings_class(modality)(), settings, modality)  # wrong names are told, also where none is read
         except ConfigError as error:
             raise BadRequest(f"settings: {error}", "settings") from error
     return {
@@ -179,17 +185,16 @@ def _side(size: Any) -> int | None:
     return int(width)
 
 
-def _about(host: Host, request: Request | str, inputs: Sequence[ModalityInput], system: str) -> dict[str, Any]:
-    """What OpenAI's answer has no field for: what was read and asked, and what was left out."""
+def _about(host: Host, request: Request | str, inputs: Sequence[ModalityInput]) -> dict[str, Any]:
+    """What OpenAI's answer has no field for: what was read and what was asked."""
     shown = 0 if isinstance(request, str) else len(request.sources)
     prompt, fuse = (request, None) if isinstance(request, str) else (request.prompt, request.fuse)
-    about: dict[str, Any] = {
+    return {
         "modalities": [one.modality for one in inputs],
         "prompt": host.default_prompt if prompt is None else prompt,
         "fuse": fuse or (host.default_place if shown > 1 else None),
         "score": None,
     }
-    return {**about, "ignored": ["system"]} if system and not hasattr(host, "chat") else about
 
 
 def _message(reply: Reply) -> dict[str, Any]:
