@@ -42,6 +42,7 @@ _ENDINGS = {
 }  # fmt: skip
 _DATA = re.compile(r"data:(?P<mime>[\w.+-]*/[\w.+-]*)?(?P<rest>(?:;[^,;]*)*),", re.ASCII)
 _LONGEST_URL = 4096
+_SURROGATE = re.compile(rb"\\u[dD]|\xed")
 
 
 class Link(str):
@@ -68,6 +69,8 @@ def read_json(body: bytes) -> dict[str, Any]:
 
     try:
         found = json.loads(body, parse_constant=refuse)
+        if _SURROGATE.search(body):
+            json.dumps(found, ensure_ascii=False).encode()  # half a pair is no character, and no tokenizer takes it
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise BadRequest(f"The body is no JSON ({why}); send an object.") from error

@@ -495,7 +495,16 @@ def test_our_fault_is_a_number_in_the_log(hosts, caplog, monkeypatch):
 
 def test_nothing_is_said_of_tracebacks(server):
     with server.http() as http:
-        for body in (b"", b"[]", b"nonsense", b'{"messages": NaN}', b"[" * 100_000, b'{"a": 1' * 100):
+        for body in (
+            b"",
+            b"[]",
+            b"nonsense",
+            b'{"messages": NaN}',
+            b'{"input": "\\ud800"}',
+            b'{"input": "\xed\xa0\x80"}',
+            b"[" * 100_000,
+            b'{"a": 1' * 100,
+        ):
             answer = http.post("/v1/chat/completions", content=body, headers={"Content-Type": "application/json"})
             assert answer.status_code == 400
             assert "error" in answer.json()
