@@ -37,6 +37,8 @@ CSS = """
 .lp-bar i { display: block; height: .7rem; border-radius: .35rem; background: var(--color-accent); min-width: 2px; }
 .lp-note { font-size: .85rem; opacity: .75; overflow-wrap: anywhere; }
 .lp-card { background: var(--background-fill-primary) !important; border: 1px solid var(--border-color-primary); }
+.lp-card .styler { background: var(--background-fill-primary) !important; }
+.lp-card canvas { outline: none; border: 0; } .lp-card .block { border: 0 !important; box-shadow: none !important; }
 .lp-card .lp-note { margin: .3rem .7rem; }
 .lp-wrap { flex-wrap: wrap; }
 button:focus-visible, input:focus-visible, textarea:focus-visible, [tabindex]:focus-visible
@@ -187,7 +189,7 @@ def _ask(tray: Any, actions: Actions) -> None:
     with gr.Tab("Ask"):
         chat = gr.Chatbot(
             label="Conversation", height=380, buttons=["copy"], feedback_options=None, elem_id="lp-chat",
-            placeholder="Add an input on the left, then ask, or press Caption.",
+            placeholder="Add an input, then ask. An empty question asks for a caption.",
         )  # fmt: skip
         said = gr.State([], time_to_live=_HOUR)
         question = gr.Textbox(
