@@ -30,7 +30,7 @@ from .uploads import Upload, noting, read_upload
 if TYPE_CHECKING:
     from ..hosts.base import Host
 
-__all__ = ["Call", "Server", "answering"]
+__all__ = ["Call", "Server", "answering", "read_part"]
 
 T = TypeVar("T")
 _JSON = ("application/json", "application/problem+json")
@@ -115,7 +115,7 @@ class Call:
             Late: the deadline passes meanwhile.
         """
         began, engine = monotonic(), self.server.engine
-        read = partial(_read, engine.host(model), self.server.settings, clips, settings)
+        read = partial(read_part, engine.host(model), self.server.settings, clips, settings)
         coming: dict[int, Future[tuple[ModalityInput, list[str]]]] = {
             place: engine.submit_read(read, part)
             for place, part in enumerate(parts)
@@ -185,7 +185,7 @@ class Call:
         return {"openai-processing-ms": f"{1000 * whole:.0f}", "server-timing": told}
 
 
-def _read(
+def read_part(
     host: Host,
     limits: ServeSettings,
     clips: int | None,
