@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 DRAWING = ("steps", "guidance", "noise_level", "candidates")
 """Fields of `Drawing` that a request may set, besides its size."""
+_COLDEST = 0.01  # below, scores divided by it are no numbers any more
 _ASKED = (
     "model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens", "temperature",
     "top_p", "seed", "stop",
@@ -94,13 +95,16 @@ async def chat(call: Call) -> Any:
 
 def _options(given: Mapping[str, Any], limits: ServeSettings) -> dict[str, Any]:
     """OpenAI's options by the names of `Engine.answer`, checked before any file is read."""
+    temperature = number(given, "temperature", 0, 2)
+    if temperature is not None and 0 < temperature < _COLDEST:
+        raise BadRequest(f"temperature is {temperature:g}; it must be 0 or from {_COLDEST:g} to 2.", "temperature")
     lengths = [whole(given, name, 1, limits.max_tokens) for name in ("max_completion_tokens", "max_tokens")]
     return {
         "count": whole(given, "n", 1, limits.max_choices) or 1,
         "max_tokens": lengths[0] or lengths[1],
-        "temperature": number(given, "temperature", 0, 2),
+        "temperature": temperature,
         "top_p": number(given, "top_p", 1e-6, 1),
-        "seed": whole(given, "seed", -(2**63), 2**63 - 1),
+        "seed": whole(given, "seed", -(2**62), 2**62),
         "stop": texts(given, "stop", 4),
     }
 

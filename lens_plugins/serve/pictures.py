@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -127,14 +128,15 @@ async def _drawn(call: Call, given: Mapping[str, Any], files: list[Upload | Link
         **drawing,
     )
     replies = await call.wait(ticket)
+    drawn = await asyncio.to_thread(lambda: [picture_of(reply.images[0]) for reply in replies])
     data = [
         {
-            "b64_json": picture_of(reply.images[0]),
+            "b64_json": picture,
             "codes": reply.codes[0].tolist(),
             "seed": reply.seed,
             "revised_prompt": prompt,
         }
-        for reply in replies
+        for picture, reply in zip(drawn, replies)
     ]
     return JSONResponse(
         {"created": int(time.time()), "data": data, "model": name, "output_format": "png"}, headers=call.headers(ticket)

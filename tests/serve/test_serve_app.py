@@ -240,6 +240,7 @@ def test_images(client, hosts):
         ({"max_tokens": 100_000}, "max_tokens is 100000; it must be a whole number from 1 to 1024"),
         ({"temperature": 3}, "temperature is 3; it must be a number from 0 to 2"),
         ({"n": 99}, "n is 99"),
+        ({"temperature": 1e-300}, "it must be 0 or from 0.01 to 2"),
         ({"stream": True, "n": 2}, "give a temperature above 0"),
         ({"extra_body": {"fuse": "nose"}}, "fuse is 'nose'; it must be vit or qformer or llm"),
         ({"extra_body": {"settings": {"depth": {"unit_scale": 2.0}}}}, "depth.unit_scale is the reader's"),
