@@ -90,7 +90,9 @@ class Ticket(Generic[T]):
         """`result` for coroutines."""
         left = max(0.0, self.deadline - monotonic())
         try:
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._future)), left)
+            coming = asyncio.wrap_future(self._future)
+            coming.add_done_callback(lambda one: one.cancelled() or one.exception())  # also where nobody waits any more
+            return await asyncio.wait_for(asyncio.shield(coming), left)
         except (asyncio.TimeoutError, FutureTimeout) as error:
             if self._future.done() and self._future.exception() is error:
                 raise
