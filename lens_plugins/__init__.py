@@ -1,22 +1,23 @@
 """Plug trained modality lenses into frozen multimodal hosts. Names load on first use; importing this is torch-free."""
 
-from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
+from ._lazy import lazy_names as _lazy_names
 from .errors import LensPluginsError as LensPluginsError
 
 if TYPE_CHECKING:
     from .hosts.base import Host as Host
     from .hosts.loading import load_host as load_host
-    from .hosts.messages import Reply as Reply
     from .hosts.messages import Request as Request
     from .hosts.messages import Text as Text
+    from .hosts.reply import Reply as Reply
     from .index.table import Index as Index
     from .inputs import ModalityInput as ModalityInput
     from .inputs import read as read
     from .lens.config import LensConfig as LensConfig
     from .lens.lens import Lens as Lens
     from .lens.loading import load_lens as load_lens
+    from .serve.client import connect as connect
 
 __version__ = "0.1.0"
 
@@ -27,20 +28,13 @@ _HOME = {
     "ModalityInput": ".inputs",
     "Host": ".hosts.base",
     "Request": ".hosts.messages",
-    "Reply": ".hosts.messages",
+    "Reply": ".hosts.reply",
     "Text": ".hosts.messages",
     "Lens": ".lens.lens",
     "LensConfig": ".lens.config",
     "Index": ".index.table",
+    "connect": ".serve.client",
 }
 __all__ = [*_HOME, "LensPluginsError", "__version__"]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_import_module(_HOME[name], __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = _lazy_names(__name__, _HOME)

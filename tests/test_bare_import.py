@@ -8,14 +8,14 @@ import pytest
 HEAVY = ("torch", "transformers", "numpy", "PIL")
 ALL_HELP = """
 from typer.main import get_command
-from lens_plugins.cli.main import app, run
+from lens_plugins.cli.main import command_line, run
 
 def show(command, path):
     assert run([*path, "--help"]) == 0
     for name, below in getattr(command, "commands", {}).items():
         show(below, [*path, name])
 
-show(get_command(app), [])
+show(get_command(command_line()), [])
 """
 
 

@@ -18,7 +18,7 @@ from typer.main import get_command
 
 import lens_plugins as lp
 from lens_plugins.catalog import modalities, resolve
-from lens_plugins.cli.main import app, run
+from lens_plugins.cli.main import command_line, run
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 DOCS = ROOT / "docs"
@@ -32,7 +32,7 @@ def hosts():
 
 def unknown(words: list[str]) -> str:
     """The first word that names no command or option; empty where all do. `a|b` is either, `...` anything."""
-    command = get_command(app)
+    command = get_command(command_line())
     rest = [word for word in words if not word.startswith("[")]
     while getattr(command, "commands", None) and rest:
         names = rest[0].split("|")
@@ -152,7 +152,7 @@ def test_commands_page_lists_every_command():
     text = (DOCS / "commands.md").read_text("utf-8")
     names = [
         f"{name} {inner}".strip()
-        for name, command in get_command(app).commands.items()
+        for name, command in get_command(command_line()).commands.items()
         for inner in getattr(command, "commands", [""])
     ]
     assert [name for name in names if f"`lens-plugins {name}" not in text] == []

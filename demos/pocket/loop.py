@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .muon import Muon32
+from lens_plugins.train.muon import Muon
 
 __all__ = ["Stage", "run"]
 
@@ -59,7 +59,7 @@ def _optimizers(model: nn.Module, stage: Stage) -> list[torch.optim.Optimizer]:
         group["params"] = [p for p in group["params"] if not (p.ndim == 2 and id(p) in inside)]
         if chosen:
             matrices.append({**group, "params": chosen, "weight_decay": stage.weight_decay})
-    muon = [Muon32(matrices, stage.muon_lr)] if matrices else []
+    muon = [Muon(matrices, stage.muon_lr)] if matrices else []
     return [torch.optim.AdamW(groups, lr=stage.lr, betas=(0.9, 0.98)), *muon]
 
 

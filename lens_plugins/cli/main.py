@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from .. import __version__
 from ..errors import InternalError, LensPluginsError
-from .ask import ask
-from .bench import app as bench_app
-from .caption import caption
-from .chat import chat
-from .classify import classify
-from .doctor import doctor
-from .eval import app as eval_app
-from .host import app as host_app
-from .imagine import imagine
-from .index import app as index_app
-from .lens import app as lens_app
 from .noise import debugging, quieten
 from .output import complain, one_line
-from .scene import scene
-from .search import search
-from .story import story
-from .train import train
 
-__all__ = ["app", "main", "run"]
+__all__ = ["COMMANDS", "command_line", "main", "run"]
 
-app = typer.Typer(
-    name="lens-plugins",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_show_locals=False,  # they would print tensors
-    context_settings={"help_option_names": ["-h", "--help"]},
+COMMANDS = (
+    *("caption", "ask", "story", "chat", "search", "classify", "scene", "doctor", "imagine", "serve", "train"),
+    *("lens", "host", "index", "eval", "bench"),
 )
-for command in (caption, ask, story, chat, search, classify, scene, doctor):
-    app.command()(command)
-app.command(short_help="Make pictures of files.")(imagine)
-app.command(short_help="Align a lens to the frozen ViT of a host.")(train)
-for group in (lens_app, host_app, index_app, eval_app, bench_app):
-    app.add_typer(group)
+"""Commands and groups, each in the module of its name, in the order of ``--help``."""
+_SHORT = {"imagine": "Make pictures of files.", "train": "Align a lens to the frozen ViT of a host."}
+
+
+def command_line(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The command line with these commands; importing all of them takes longer than many a call."""
+    app = typer.Typer(
+        name="lens-plugins",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_show_locals=False,  # they would print tensors
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in names:
+        module = import_module(f".{name}", __package__)
+        if hasattr(module, "app"):
+            app.add_typer(module.app)
+        else:
+            app.command(short_help=_SHORT.get(name))(getattr(module, name))
+    return app
 
 
 def _version(asked: bool) -> None:
@@ -51,7 +50,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -66,7 +64,7 @@ def _root(
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
-        app(list(arguments), prog_name="lens-plugins")
+        command_line(_needed(arguments))(list(arguments), prog_name="lens-plugins")
     except SystemExit as stop:  # how typer ends, also when all is well
         return int(stop.code or 0)
     except LensPluginsError as error:
@@ -80,6 +78,12 @@ def run(arguments: Sequence[str]) -> int:
         )
         return InternalError.exit_code
     return 0
+
+
+def _needed(arguments: Sequence[str]) -> Iterable[str]:
+    """The command that is called, or all where none is: help, completion, or a name to find the like of."""
+    completing = any(name.startswith("_LENS_PLUGINS") for name in os.environ)
+    return arguments[:1] if not completing and arguments and arguments[0] in COMMANDS else COMMANDS
 
 
 def main() -> None:

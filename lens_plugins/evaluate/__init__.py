@@ -1,8 +1,8 @@
 """Published benchmarks, one file each, and the loop that all of them share. Importing this needs no torch."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .._lazy import lazy_names as _lazy_names
 from .names import BENCHMARKS, find_benchmark
 
 if TYPE_CHECKING:
@@ -45,8 +45,4 @@ __all__ = [
     "score",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name], __name__), name)
+__getattr__, __dir__ = _lazy_names(__name__, _HOME)

@@ -1,16 +1,17 @@
 """A file or an array becomes the tensor of its modality: `read`, and one settings class for each modality."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names as _lazy_names
 
 if TYPE_CHECKING:  # lazy: a worker process that reads recordings for us needs none of these, and no torch
     from .audio import AudioSettings as AudioSettings
     from .base import ModalityInput as ModalityInput
-    from .base import parse_source as parse_source
     from .base import read as read
     from .depth import DepthSettings as DepthSettings
     from .eeg import EegSettings as EegSettings
     from .image import ImageSettings as ImageSettings
+    from .names import parse_source as parse_source
     from .point_cloud import PointCloudSettings as PointCloudSettings
     from .tactile import TactileSettings as TactileSettings
 
@@ -22,7 +23,7 @@ _HOME = {
     "ModalityInput": ".base",
     "PointCloudSettings": ".point_cloud",
     "TactileSettings": ".tactile",
-    "parse_source": ".base",
+    "parse_source": ".names",
     "read": ".base",
 }
 
@@ -38,8 +39,4 @@ __all__ = [
     "read",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name], __name__), name)
+__getattr__, __dir__ = _lazy_names(__name__, _HOME)

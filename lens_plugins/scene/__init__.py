@@ -1,7 +1,8 @@
 """Find things in a room: a scan becomes instances, instances become vectors, a query of any modality ranks them."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names as _lazy_names
 
 if TYPE_CHECKING:  # lazy: the command line names this room before it needs torch
     from .data import Crop as Crop
@@ -41,8 +42,4 @@ __all__ = [
     "write_rrd",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name], __name__), name)
+__getattr__, __dir__ = _lazy_names(__name__, _HOME)

@@ -1,7 +1,8 @@
 """Contract suites to inherit: every promise of a host, a lens or an input, as tests. Needs pytest; lazy."""
 
-from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names as _lazy_names
 
 if TYPE_CHECKING:
     from .hosts import EmbeddingHostContract as EmbeddingHostContract
@@ -17,12 +18,4 @@ _HOME = {
 }
 __all__ = [*_HOME]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_import_module(_HOME[name], __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = _lazy_names(__name__, _HOME)

@@ -9,23 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import Unsupported
 from .config import TrainConfig
+from .muon import Muon
 
-__all__ = ["check_optimizer", "lr_at", "muon_beside", "optimizers_for", "weight_groups"]
-
-
-def check_optimizer(name: str) -> None:
-    """Refuse an optimizer that this torch does not have, before anything is read or computed.
-
-    Raises:
-        Unsupported: Muon came with torch 2.9.
-    """
-    if name == "muon" and not hasattr(torch.optim, "Muon"):
-        raise Unsupported(
-            f"optimizer 'muon' needs torch 2.9 or newer; this is torch {torch.__version__}. "
-            "Upgrade torch, or train with optimizer=adamw."
-        )
+__all__ = ["lr_at", "muon_beside", "optimizers_for", "weight_groups"]
 
 
 def lr_at(step: int, config: TrainConfig, peak: float) -> float:
@@ -56,12 +43,7 @@ def weight_groups(module: nn.Module, weight_decay: float, embedding_share: float
 
 
 def optimizers_for(module: nn.Module, config: TrainConfig, peak: float) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for the matrices of the part called `lens` and AdamW for the rest.
-
-    Raises:
-        Unsupported: Muon, and this torch does not have it; see `check_optimizer`.
-    """
-    check_optimizer(config.optimizer)
+    """AdamW for everything, or Muon for the matrices of the part called `lens` and AdamW for the rest."""
     groups = weight_groups(module, config.weight_decay, config.embedding_share)
     muon: list[torch.optim.Optimizer] = []
     if config.optimizer == "muon":
@@ -75,8 +57,7 @@ def muon_beside(
 ) -> list[torch.optim.Optimizer]:
     """Take the chosen matrices out of AdamW's groups and give them to Muon; nothing where there are none.
 
-    Muon (Jordan et al. 2024) steps along the orthogonalised momentum, here at AdamW's size of step, so that learning
-    rates of one size serve both. Kernels and vectors stay where they are.
+    It steps at AdamW's size, so that learning rates of one size serve both. Kernels and vectors stay where they are.
     """
     taken: list[dict[str, Any]] = []
     for group in groups:
@@ -86,4 +67,4 @@ def muon_beside(
             taken.append({**group, "params": matrices, "weight_decay": weight_decay})
     if not taken:
         return []
-    return [torch.optim.Muon(taken, lr, weight_decay, adjust_lr_fn="match_rms_adamw")]
+    return [Muon(taken, lr, weight_decay)]

@@ -37,7 +37,7 @@ from .folder import RunFolder
 from .interrupts import Interrupts
 from .log import Bars, MetricsLog, progress_bars
 from .loss import AlignmentLoss, Batch
-from .optimizers import check_optimizer, lr_at, optimizers_for
+from .optimizers import lr_at, optimizers_for
 from .prepare import PairSet, Prepared, prepare
 from .recipe import lens_config_for, trainable_lens
 from .towers import TextTower, frozen, load_text_head, load_vit, save_text_head
@@ -130,7 +130,6 @@ def train_lens(
     """
     began = time.monotonic()
     config = config or TrainConfig()
-    check_optimizer(config.optimizer)
     folder = RunFolder(output)
     folder.check(resume=resume, overwrite=overwrite)
     vit, image_settings = _resolve_vit(vit, image_settings)

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from lens_plugins import __version__
@@ -88,3 +91,19 @@ def test_main_silences_then_runs(monkeypatch):
     with pytest.raises(SystemExit) as stop:
         main.main()
     assert (order, stop.value.code) == (["quieten"], 0)
+
+
+def test_only_the_module_of_the_command_is_imported():
+    code = (
+        "import sys; from lens_plugins.cli.main import run; run(['caption', '--help']); "
+        "print([name for name in sys.modules if name.startswith('lens_plugins.cli.')], file=sys.stderr)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    assert "lens_plugins.cli.caption" in told
+    assert "lens_plugins.cli.train" not in told
+    assert "lens_plugins.cli.eval" not in told
+
+
+def test_a_name_like_a_command_is_answered_with_the_command(capsys):
+    assert run(["captoin"]) == 2  # all commands are known then
+    assert "Did you mean 'caption'" in capsys.readouterr().err

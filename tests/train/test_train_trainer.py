@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lens_plugins.errors import CheckpointError, ConfigError, DoesNotFit, InputError, Unsupported
+from lens_plugins.errors import CheckpointError, ConfigError, DoesNotFit, InputError
 from lens_plugins.lens.lens import Lens
 from lens_plugins.splice.frozen import digest, digests
 from lens_plugins.train import TrainConfig, lens_config_for, train_lens
@@ -205,13 +205,6 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_the_last_state(world, vit, 
         world, vit=vit, lens=lens_config, output=tmp_path, config=quick(steps=6, log_every=20), resume=True
     )  # fmt: skip
     assert done.steps == 6
-
-
-def test_muon_before_torch_has_it(world, vit, lens_config, tmp_path, monkeypatch):
-    monkeypatch.delattr("torch.optim.Muon")
-    with pytest.raises(Unsupported, match=r"'muon' needs torch 2\.9 or newer; this is torch \d"):
-        train_lens(world, vit=vit, lens=lens_config, output=tmp_path, config=quick(steps=2, optimizer="muon"))
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lens_goes_on_from_its_weights(trained, world, vit, tmp_path):

@@ -1,4 +1,4 @@
-"""Muon in float32: torch's own multiplies in bfloat16, which takes 27 times as long on a processor without it."""
+"""Muon in float32, the weights' own: torch's multiplies in bfloat16, 27 times slower on a processor without it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Muon32"]
+__all__ = ["Muon"]
 
 _STEPS = 5
-_A, _B, _C = 3.4445, -4.7750, 2.0315  # of the quintic iteration (Jordan et al. 2024)
+_A, _B, _C = 3.4445, -4.7750, 2.0315  # of the quintic iteration
 
 
-class Muon32(torch.optim.Optimizer):
-    """Steps along the orthogonalised Nesterov momentum of matrices, at AdamW's size of step.
+class Muon(torch.optim.Optimizer):
+    """Steps along the orthogonalised Nesterov momentum of matrices (Jordan et al. 2024), at AdamW's size of step.
 
     Args:
         params: matrices, or groups of them.
