@@ -10,7 +10,7 @@ import typer
 
 from ..errors import ConfigError, InputError, LensPluginsError, Unsupported
 from .options import GenerationOptions, InputOptions, ServedHostOptions
-from .output import answer, complain, print_json, progress
+from .output import answer, complain, note, print_json, progress
 from .session import Session
 
 if TYPE_CHECKING:
@@ -180,6 +180,8 @@ class There:
 def _answered(files: Sequence[str], reply: Answer, name: str, seconds: float, **more: Any) -> dict[str, Any]:
     """What ``--json`` prints of a server's answer."""
     told = reply.told
+    for name in told.get("ignored", ()):
+        note(f"{name} changed nothing: none of the files of {', '.join(files)} is such.")
     return answer(files, told["modalities"], told["prompt"], reply.text, host=name, seconds=seconds, **more)
 
 

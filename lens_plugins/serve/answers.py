@@ -298,10 +298,11 @@ def _prompt_of(host: Host, request: Request) -> str:
 
 
 def _ends(host: Host) -> frozenset[int]:
-    """Ids that end a row: the end token, and the padding that follows it."""
+    """Ids that end a row: the end token, and where a host ends rows by a text the padding that follows it."""
     config = getattr(getattr(host, "language_model", None), "generation_config", None)
     found = [getattr(host, "generation", {}).get("eos_token_id"), getattr(config, "eos_token_id", None)]
-    found += [getattr(config, "pad_token_id", None)]
+    if getattr(host, "stop", None) is not None:
+        found.append(getattr(config, "pad_token_id", None))
     return frozenset(id_ for one in found if one is not None for id_ in (one if isinstance(one, list) else [one]))
 
 

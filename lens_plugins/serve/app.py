@@ -90,6 +90,9 @@ def _model(server: Server, name: str) -> dict[str, Any]:
         "modalities": sorted({*own, *host.lenses}),
         "lenses": sorted(host.lenses),
         "capabilities": able,
+        "default_prompt": host.default_prompt,
+        "places": list(host.places),
+        "default_place": host.default_place,
     }
 
 

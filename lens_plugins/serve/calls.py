@@ -123,7 +123,9 @@ class Call:
                 left = max(0.0, self.slot.deadline - monotonic())
                 found[place] = await asyncio.wait_for(asyncio.wrap_future(future), left)
         except asyncio.TimeoutError as error:
-            raise Late("The inputs were not read before the deadline; send less, or try again later.") from error
+            raise Late(
+                f"The inputs were not read after {self.slot.seconds:.3g} seconds; send less, or try again later."
+            ) from error
         finally:
             for future in coming.values():
                 future.cancel()
@@ -135,7 +137,7 @@ class Call:
         """Make the deadline earlier where the request says so."""
         seconds = number(given, "deadline", 0.001, 86_400)
         if seconds is not None:
-            self.slot.deadline = min(self.slot.deadline, self.began + seconds)
+            self.slot.seconds = min(self.slot.seconds, seconds)
 
     async def wait(self, ticket: Ticket[T]) -> T:
         """The result of a ticket, for as long as the client stays.

@@ -15,6 +15,8 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from ..catalog import find_modality
 from ..errors import ConfigError, LensPluginsError
+from ..inputs.base import described
+from ..lens.config import settings_class
 from .calls import Call
 from .chats import parse_messages, requests_of
 from .fields import GENERATION, check_count, check_known, choice, number, texts, whole
@@ -23,7 +25,7 @@ from .refusals import BadRequest, told
 from .settings import ServeSettings
 
 if TYPE_CHECKING:
-    from ..hosts.messages import Reply
+    from ..hosts.messages import Reply, Request
     from .tickets import Ticket
 
 __all__ = ["DRAWING", "chat", "drawing_of", "extras", "picture_of", "reading_of"]
@@ -58,39 +60,19 @@ async def chat(call: Call) -> Any:
     limits, engine = call.server.settings, call.server.engine
     check_known(given, (*_ASKED, *_OURS, *_MEANS_NOTHING), _REFUSED)
     name, host = call.host(given)
-    stream = _flag(given, "stream")
-    most = whole(given, "max_completion_tokens", 1, limits.max_tokens) or whole(
-        given, "max_tokens", 1, limits.max_tokens
-    )
+    stream, reading, options = _flag(given, "stream"), reading_of(given), _options(given, limits)
+    where = {"fuse": reading["fuse"], "clips": reading["clips"], "generation": extras(given, host, limits)}
     conversation = parse_messages(given.get("messages"))
     files = conversation.files(remembers=hasattr(host, "chat"))
     check_count(files, limits.max_parts, "messages")
-    reading = reading_of(given)
     call.set_deadline(given)
     inputs = await call.read(files, name, clips=reading["clips"], settings=reading["settings"])
-    request, history = requests_of(
-        conversation,
-        inputs,
-        host=host,
-        fuse=reading["fuse"],
-        clips=reading["clips"],
-        generation=extras(given, host, limits),
-    )
-    ticket = engine.answer(
-        request,
-        name,
-        history=history,
-        count=whole(given, "n", 1, limits.max_choices) or 1,
-        stream=stream,
-        max_tokens=most,
-        temperature=number(given, "temperature", 0, 2),
-        top_p=number(given, "top_p", 1e-6, 1),
-        seed=whole(given, "seed", -(2**63), 2**63 - 1),
-        stop=texts(given, "stop", 4),
-        slot=call.slot,
-    )
+    request, history = requests_of(conversation, inputs, host=host, **where)
+    ticket = engine.answer(request, name, history=history, stream=stream, slot=call.slot, **options)
     ignored = ["system"] if conversation.system and not hasattr(host, "chat") else []
-    head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": name}
+    unread = sorted(set(reading["settings"] or ()) - {one.modality for one in inputs})
+    beside = _beside(request, reading["fuse"], host, [*ignored, *(f"settings.{name}" for name in unread)])
+    head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": name, "lens_plugins": beside}
     if stream:
         usage = bool((given.get("stream_options") or {}).get("include_usage"))
         return await _streamed(call, ticket, head, usage=usage)
@@ -100,9 +82,32 @@ async def chat(call: Call) -> Any:
         for place, (reply, why) in enumerate(zip(replies, ticket.timing.finish))
     ]
     body = {**head, "object": "chat.completion", "choices": choices, "usage": _usage(ticket)}
-    if ignored:
-        body["lens_plugins"] = {"ignored": ignored}
     return JSONResponse(body, headers=call.headers(ticket))
+
+
+def _beside(request: Request | str, fuse: str | None, host: Any, ignored: list[str]) -> dict[str, Any]:
+    """What was understood: what the inputs are, what was asked, where they met, what had no meaning."""
+    inputs: Any = [] if isinstance(request, str) else request.sources
+    prompt = request if isinstance(request, str) else request.prompt
+    told = {
+        "modalities": [one.modality for one in inputs],
+        "prompt": host.default_prompt if prompt is None else prompt,
+        "fuse": fuse or host.default_place,
+    }
+    return {**told, "ignored": ignored} if ignored else told
+
+
+def _options(given: Mapping[str, Any], limits: ServeSettings) -> dict[str, Any]:
+    """OpenAI's options by the names of `Engine.answer`, checked before any file is read."""
+    lengths = [whole(given, name, 1, limits.max_tokens) for name in ("max_completion_tokens", "max_tokens")]
+    return {
+        "count": whole(given, "n", 1, limits.max_choices) or 1,
+        "max_tokens": lengths[0] or lengths[1],
+        "temperature": number(given, "temperature", 0, 2),
+        "top_p": number(given, "top_p", 1e-6, 1),
+        "seed": whole(given, "seed", -(2**63), 2**63 - 1),
+        "stop": texts(given, "stop", 4),
+    }
 
 
 def _flag(given: Mapping[str, Any], name: str) -> bool:
@@ -128,6 +133,7 @@ def reading_of(given: Mapping[str, Any]) -> dict[str, Any]:
     for modality in settings or {}:
         try:
             find_modality(modality)
+            described(settings_class(modality)(), settings, modality)  # wrong names are told, also where none is read
         except ConfigError as error:
             raise BadRequest(f"settings: {error}", "settings") from error
     return {

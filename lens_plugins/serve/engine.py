@@ -59,11 +59,22 @@ class EngineSettings:
 
 
 class Slot:
-    """A place among the requests that are taken at once, and the deadline of the one that has it."""
+    """A place among the requests that are taken at once, and the deadline of the one that has it.
 
-    def __init__(self, deadline: float, give_back: Callable[[], None]) -> None:
-        self.deadline = deadline
+    Args:
+        seconds: until the request is given up.
+        give_back: called once.
+    """
+
+    def __init__(self, seconds: float, give_back: Callable[[], None]) -> None:
+        self.accepted = monotonic()
+        self.seconds = seconds
         self._give_back: Callable[[], None] | None = give_back
+
+    @property
+    def deadline(self) -> float:
+        """Of `time.monotonic`."""
+        return self.accepted + self.seconds
 
     def release(self) -> None:
         """Give the place back; twice does no harm."""
@@ -206,7 +217,7 @@ class Engine:
                 )
             self._taken += 1
         seconds = self.settings.deadline if deadline is None else min(deadline, self.settings.deadline)
-        return Slot(monotonic() + seconds, self._give_back)
+        return Slot(seconds, self._give_back)
 
     def _give_back(self) -> None:
         with self._changed:
@@ -385,10 +396,10 @@ class Engine:
         self, kind: str, model: str | None, work: Any, deadline: float | None, slot: Slot | None
     ) -> Ticket[Any]:
         name = self._name(model)
-        own = self.admit(deadline) if slot is None else None
-        ticket: Ticket[Any] = Ticket((own or slot).deadline)  # type: ignore[union-attr]  # one of them is there
-        if own is not None:
-            ticket.when_done(own.release)
+        place = slot or self.admit(deadline)
+        ticket: Ticket[Any] = Ticket(place.accepted, place.seconds)
+        if slot is None:
+            ticket.when_done(place.release)
         with self._changed:
             if self._closed and not self._thread.is_alive():
                 ticket.fail(Draining("The server has stopped."))
@@ -403,7 +414,7 @@ class Engine:
         while batch := self._gather():
             began = monotonic()
             for job in batch:
-                job.ticket.timing.waiting = began - job.ticket.accepted
+                job.ticket.timing.waiting = began - job.ticket.queued
             try:
                 self._run([job for job in batch if not _drop(job)])
             except Exception as error:
@@ -422,7 +433,7 @@ class Engine:
                     return []
                 self._changed.wait()
             first = self._queue[0]
-            until = min(first.ticket.accepted, monotonic()) + self.settings.gather
+            until = first.ticket.queued + self.settings.gather
             # waited for are only those that were admitted and are still being read
             while first.kind != "call" and len(self._queue) < min(self.settings.batch_size, self._taken):
                 if (left := until - monotonic()) <= 0 or self._closed:

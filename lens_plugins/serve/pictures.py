@@ -112,6 +112,7 @@ async def _drawn(call: Call, given: Mapping[str, Any], files: list[Upload | Link
     seed = whole(given, "seed", 0, 2**62)
     call.set_deadline(given)
     inputs = await call.read(files, name, clips=reading["clips"] or 1, settings=reading["settings"])
+    asked = _asked(engine.host(name), prompt or None, inputs, reading["fuse"])
     ticket = engine.imagine(
         inputs,
         prompt or None,
@@ -124,12 +125,23 @@ async def _drawn(call: Call, given: Mapping[str, Any], files: list[Upload | Link
     )
     replies = await call.wait(ticket)
     data = [
-        {"b64_json": picture_of(reply.images[0]), "codes": reply.codes[0].tolist(), "seed": reply.seed}
+        {
+            "b64_json": picture_of(reply.images[0]),
+            "codes": reply.codes[0].tolist(),
+            "seed": reply.seed,
+            "revised_prompt": asked,
+        }
         for reply in replies
     ]
     return JSONResponse(
         {"created": int(time.time()), "data": data, "model": name, "output_format": "png"}, headers=call.headers(ticket)
     )
+
+
+def _asked(host: Any, prompt: str | None, inputs: list[Any], fuse: str | None) -> str:
+    """The prompt as the host reads it, with a mark where each picture stands."""
+    pictures = len(inputs) if fuse in (None, "llm") else 1
+    return host.prompt_of(prompt, pictures) if inputs else prompt or ""
 
 
 def _artist(call: Call, given: Mapping[str, Any]) -> str:

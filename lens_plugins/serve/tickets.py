@@ -46,15 +46,17 @@ class Ticket(Generic[T]):
     """One accepted request.
 
     Args:
-        deadline: of `time.monotonic`, after which it is given up.
+        accepted: when it was, by `time.monotonic`.
+        seconds: after which it is given up.
 
     Attributes:
         timing: see `Timing`; whole once the result is there.
     """
 
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
-        self.accepted = monotonic()
+    def __init__(self, accepted: float, seconds: float) -> None:
+        self.deadline = accepted + seconds
+        self.queued = monotonic()
+        self._seconds = seconds
         self.timing = Timing()
         self.began: float | None = None  # when the model thread took it
         self._future: Future[T] = Future()
@@ -171,8 +173,7 @@ class Ticket(Generic[T]):
             self.timing.computing = monotonic() - self.began
 
     def _late(self) -> Late:
-        seconds = self.deadline - self.accepted
-        return Late(f"The answer was not there after {seconds:.3g} seconds; ask for less, or try again later.")
+        return Late(f"The answer was not there after {self._seconds:.3g} seconds; ask for less, or try again later.")
 
     def _listen(self, sink: Callable[[Piece | None], None]) -> None:
         with self._lock:

@@ -61,7 +61,10 @@ async def classify(call: Call) -> Any:
     inputs = await call.read(parts, name, clips=reading["clips"], settings=reading["settings"])
     ticket = call.server.engine.classify(inputs, labels, name, template=template or None, slot=call.slot)
     found = await call.wait(ticket)
-    data = [{"object": "classification", "index": place, "labels": one} for place, one in enumerate(found)]
+    data = [
+        {"object": "classification", "index": place, "modality": getattr(one, "modality", "text"), "labels": scores}
+        for place, (one, scores) in enumerate(zip(inputs, found))
+    ]
     return JSONResponse({"object": "list", "data": data, "model": name}, headers=call.headers(ticket))
 
 
