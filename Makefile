@@ -16,7 +16,7 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test test-slow test-gpu test-hub fuzz lint format types bench figures pocket patch-lavis clean
+.PHONY: help install install-dev demo test test-slow test-gpu test-hub fuzz lint format types bench screenshot figures pocket patch-lavis clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -73,6 +73,9 @@ bench: $(READY) ## every figure of the documentation, some minutes
 	$(VENV)/bin/lens-plugins bench pocket --all
 	$(VENV)/bin/lens-plugins bench seed
 	$(VENV)/bin/lens-plugins bench pocket-seed
+
+screenshot: $(READY_DEV) ## the page as docs/page.png, in chromium
+	$(ONE_THREAD) HF_HUB_OFFLINE=1 $(PY) demos/screenshot.py docs/page.png
 
 SAMPLES ?= demos/data
 CARDS := lens_plugins/pocket/weights

@@ -66,6 +66,10 @@ class AccessOptions:
     allow_domain: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Fetch files from this web server; repeatable.")
     ] = None
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Answer to this name too, such as a proxy's; repeatable."),
+    ] = None
     offer: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=PATH", help="A lens that may be plugged while serving; repeatable."),
@@ -136,7 +140,7 @@ def _settings(access: AccessOptions, limits: LimitOptions, make: type[ServeSetti
         admin_key=admin_key,
         allow_domains=tuple(access.allow_domain or ()),
         lenses=pairs(access.offer, "--offer"),
-        hosts=_LOCAL if access.bind in _LOCAL else (),
+        hosts=tuple(name.lower() for name in (*(_LOCAL if access.bind in _LOCAL else ()), *(access.allow_host or ()))),
         max_body=limits.max_body * _MIB,
         max_held=max(512, 4 * limits.max_body) * _MIB,
         max_tokens=limits.max_tokens,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from ..errors import ConfigError, InputError, LensPluginsError
+from ..errors import ConfigError, InputError
 from ..hosts.messages import Reply, Request, Seen
 from ..hosts.passes import Memory, same_options
 from ..hosts.prefix import LanguageHost
@@ -187,14 +187,15 @@ def _answer(host: Host, group: Sequence[Job], seen: Sequence[list[Seen]]) -> Non
     """Replies of one group; where the batch fails, of each job by itself."""
     try:
         _generate(host, group, seen)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - told to the one whose it is
         if len(group) == 1:
             group[0][1].fail(error)
             return
-        if not isinstance(error, LensPluginsError) and any(asked.stream for asked, _ in group):
-            raise
         for job, one in zip(group, seen):
-            _answer(host, [job], [one])
+            if job[1].begun:  # its client has pieces already, which another run would repeat
+                job[1].fail(error)
+            else:
+                _answer(host, [job], [one])
 
 
 def _generate(host: Host, group: Sequence[Job], seen: Sequence[list[Seen]]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from .. import __version__
 from ..catalog import LENSES, folders, modalities
@@ -22,7 +23,7 @@ from .fields import check_known
 from .guard import Guard, check_key, error_body, failed
 from .metrics import Metrics
 from .pictures import edit, generate
-from .refusals import BadRequest, Forbidden, NotFound
+from .refusals import BadRequest, Forbidden, Gone, NotFound
 from .settings import ServeSettings
 from .vectors import classify, embed
 
@@ -43,6 +44,7 @@ def build_app(engine: Engine, settings: ServeSettings | None = None) -> FastAPI:
     app.add_middleware(Guard, settings=settings, metrics=server.metrics)
     app.add_exception_handler(LensPluginsError, _told)
     app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _failed)
     for path, work in (
         ("/v1/chat/completions", chat),
@@ -91,7 +93,7 @@ def _model(server: Server, name: str) -> dict[str, Any]:
         "lenses": sorted(host.lenses),
         "capabilities": able,
         "default_prompt": host.default_prompt,
-        "places": list(host.places),
+        "places": host.places,
         "default_place": host.default_place,
     }
 
@@ -178,6 +180,10 @@ async def _no_route(request: Request, error: Exception) -> Response:
     response = _response(found)
     response.status_code = status
     return response
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return _response(Gone("The client went away before its body was there."))
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,12 +25,12 @@ from .metrics import Metrics
 from .refusals import BadRequest, Gone, Late
 from .settings import ServeSettings
 from .tickets import Ticket
-from .uploads import Upload
+from .uploads import Upload, noting, read_upload
 
 if TYPE_CHECKING:
     from ..hosts.base import Host
 
-__all__ = ["Call", "Server", "answering"]
+__all__ = ["Call", "Server", "answering", "read_part"]
 
 T = TypeVar("T")
 _JSON = ("application/json", "application/problem+json")
@@ -62,6 +64,7 @@ class Call:
 
     Attributes:
         reading: seconds that its files took.
+        notes: what its files left open, and how it was settled.
     """
 
     server: Server
@@ -69,6 +72,7 @@ class Call:
     slot: Slot
     began: float = field(default_factory=monotonic)
     reading: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
     async def json(self) -> dict[str, Any]:
         """The JSON object of the body, parsed by another thread.
@@ -111,8 +115,8 @@ class Call:
             Late: the deadline passes meanwhile.
         """
         began, engine = monotonic(), self.server.engine
-        read = partial(_read, engine.host(model), self.server.settings, clips, settings)
-        coming: dict[int, Future[ModalityInput]] = {
+        read = partial(read_part, engine.host(model), self.server.settings, clips, settings)
+        coming: dict[int, Future[tuple[ModalityInput, list[str]]]] = {
             place: engine.submit_read(read, part)
             for place, part in enumerate(parts)
             if isinstance(part, (Upload, Link))
@@ -121,7 +125,8 @@ class Call:
         try:
             for place, future in coming.items():
                 left = max(0.0, self.slot.deadline - monotonic())
-                found[place] = await asyncio.wait_for(asyncio.wrap_future(future), left)
+                found[place], notes = await asyncio.wait_for(asyncio.wrap_future(future), left)
+                self.notes += notes
         except asyncio.TimeoutError as error:
             raise Late(
                 f"The inputs were not read after {self.slot.seconds:.3g} seconds; send less, or try again later."
@@ -180,21 +185,25 @@ class Call:
         return {"openai-processing-ms": f"{1000 * whole:.0f}", "server-timing": told}
 
 
-def _read(
+def read_part(
     host: Host,
     limits: ServeSettings,
     clips: int | None,
     settings: Mapping[str, Mapping[str, Any]] | None,
     part: Upload | Link,
-) -> ModalityInput:
-    """In a reader thread: fetch what is a link, look at its head, read it."""
-    from .uploads import read_upload
-
+) -> tuple[ModalityInput, list[str]]:
+    """In a reader thread: fetch what is a link, look at its head, read it; with what is warned of meanwhile."""
     upload = fetch(part, limits.allow_domains, limits.max_body) if isinstance(part, Link) else part
     check_declared(upload, limits)
-    return read_upload(
-        upload, lambda path, modality: host.read(path, modality=modality, clips=clips, settings=settings)
-    )
+
+    def read(path: Path, modality: str | None) -> ModalityInput:
+        with noting() as notes:
+            found = host.read(path, modality=modality, clips=clips, settings=settings)
+        told.extend(note.replace(f"{path.parent}{os.sep}", "") for note in notes)
+        return found
+
+    told: list[str] = []
+    return read_upload(upload, read), told
 
 
 async def _disconnected(request: HttpRequest) -> None:

@@ -177,6 +177,8 @@ def _placed(turn: Turn) -> str:
 def _markup(turn: Turn, host: Any) -> str:
     """An earlier reply as it stands in the prompt: text, and pictures as their codes."""
     vocabulary = host.vocabulary
+    if "<img_" in (turn.reply or "") or "<img>" in (turn.reply or ""):
+        raise BadRequest("A reply holds codes in its text; send pictures as they came, in images.", "messages")
     for codes in turn.codes:
         if len(codes) != vocabulary.queries or not all(0 <= code < len(vocabulary.ids) for code in codes):
             raise BadRequest(

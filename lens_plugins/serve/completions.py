@@ -6,14 +6,13 @@ import base64
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from ..catalog import find_modality
 from ..errors import ConfigError, LensPluginsError
 from ..inputs.base import described
 from ..lens.config import settings_class
@@ -25,7 +24,9 @@ from .refusals import BadRequest, told
 from .settings import ServeSettings
 
 if TYPE_CHECKING:
+    from ..hosts.base import Host
     from ..hosts.messages import Reply, Request
+    from ..inputs import ModalityInput
     from .tickets import Ticket
 
 __all__ = ["DRAWING", "chat", "drawing_of", "extras", "picture_of", "reading_of"]
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 DRAWING = ("steps", "guidance", "noise_level", "candidates")
 """Fields of `Drawing` that a request may set, besides its size."""
+_COLDEST = 0.01  # below, scores divided by it are no numbers any more
 _ASKED = (
     "model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens", "temperature",
     "top_p", "seed", "stop",
@@ -69,43 +71,40 @@ async def chat(call: Call) -> Any:
     inputs = await call.read(files, name, clips=reading["clips"], settings=reading["settings"])
     request, history = requests_of(conversation, inputs, host=host, **where)
     ticket = engine.answer(request, name, history=history, stream=stream, slot=call.slot, **options)
-    ignored = ["system"] if conversation.system and not hasattr(host, "chat") else []
     unread = sorted(set(reading["settings"] or ()) - {one.modality for one in inputs})
-    beside = _beside(request, reading["fuse"], host, [*ignored, *(f"settings.{name}" for name in unread)])
-    head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": name, "lens_plugins": beside}
+    ignored = [
+        *(["system"] if conversation.system and not hasattr(host, "chat") else []),
+        *(f"settings.{name}" for name in unread),
+    ]
+    about = _about(host, request, inputs) | ({"ignored": ignored} if ignored else {})
+    if call.notes:
+        about["notes"] = call.notes
+    head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": name}
     if stream:
         usage = bool((given.get("stream_options") or {}).get("include_usage"))
-        return await _streamed(call, ticket, head, usage=usage)
+        return await _streamed(call, ticket, head, about, usage=usage)
     replies = await call.wait(ticket)
     choices = [
         {"index": place, "message": _message(reply), "finish_reason": why, "logprobs": None}
         for place, (reply, why) in enumerate(zip(replies, ticket.timing.finish))
     ]
-    body = {**head, "object": "chat.completion", "choices": choices, "usage": _usage(ticket)}
+    about |= {"score": replies[0].score}
+    body = {**head, "object": "chat.completion", "choices": choices, "usage": _usage(ticket), "lens_plugins": about}
     return JSONResponse(body, headers=call.headers(ticket))
-
-
-def _beside(request: Request | str, fuse: str | None, host: Any, ignored: list[str]) -> dict[str, Any]:
-    """What was understood: what the inputs are, what was asked, where they met, what had no meaning."""
-    inputs: Any = [] if isinstance(request, str) else request.sources
-    prompt = request if isinstance(request, str) else request.prompt
-    told = {
-        "modalities": [one.modality for one in inputs],
-        "prompt": host.default_prompt if prompt is None else prompt,
-        "fuse": fuse or host.default_place,
-    }
-    return {**told, "ignored": ignored} if ignored else told
 
 
 def _options(given: Mapping[str, Any], limits: ServeSettings) -> dict[str, Any]:
     """OpenAI's options by the names of `Engine.answer`, checked before any file is read."""
+    temperature = number(given, "temperature", 0, 2)
+    if temperature is not None and 0 < temperature < _COLDEST:
+        raise BadRequest(f"temperature is {temperature:g}; it must be 0 or from {_COLDEST:g} to 2.", "temperature")
     lengths = [whole(given, name, 1, limits.max_tokens) for name in ("max_completion_tokens", "max_tokens")]
     return {
         "count": whole(given, "n", 1, limits.max_choices) or 1,
         "max_tokens": lengths[0] or lengths[1],
-        "temperature": number(given, "temperature", 0, 2),
+        "temperature": temperature,
         "top_p": number(given, "top_p", 1e-6, 1),
-        "seed": whole(given, "seed", -(2**63), 2**63 - 1),
+        "seed": whole(given, "seed", -(2**62), 2**62),
         "stop": texts(given, "stop", 4),
     }
 
@@ -132,7 +131,6 @@ def reading_of(given: Mapping[str, Any]) -> dict[str, Any]:
         raise BadRequest('settings must be objects by modality, such as {"depth": {"kind": "depth_mm"}}.', "settings")
     for modality in settings or {}:
         try:
-            find_modality(modality)
             described(settings_class(modality)(), settings, modality)  # wrong names are told, also where none is read
         except ConfigError as error:
             raise BadRequest(f"settings: {error}", "settings") from error
@@ -191,6 +189,18 @@ def _side(size: Any) -> int | None:
     return int(width)
 
 
+def _about(host: Host, request: Request | str, inputs: Sequence[ModalityInput]) -> dict[str, Any]:
+    """What OpenAI's answer has no field for: what was read and what was asked."""
+    shown = 0 if isinstance(request, str) else len(request.sources)
+    prompt, fuse = (request, None) if isinstance(request, str) else (request.prompt, request.fuse)
+    return {
+        "modalities": [one.modality for one in inputs],
+        "prompt": host.default_prompt if prompt is None else prompt,
+        "fuse": fuse or (host.default_place if shown > 1 else None),
+        "score": None,
+    }
+
+
 def _message(reply: Reply) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None}
     if reply.images:
@@ -227,7 +237,9 @@ def _usage(ticket: Ticket[Any]) -> dict[str, int]:
     }
 
 
-async def _streamed(call: Call, ticket: Ticket[list[Reply]], head: dict[str, Any], *, usage: bool) -> Any:
+async def _streamed(
+    call: Call, ticket: Ticket[list[Reply]], head: dict[str, Any], about: dict[str, Any], *, usage: bool
+) -> Any:
     """A stream, once its first piece is there: what goes wrong before has a status of its own."""
     pieces = ticket.apieces()
     try:
@@ -237,9 +249,11 @@ async def _streamed(call: Call, ticket: Ticket[list[Reply]], head: dict[str, Any
         raise
 
     async def events() -> AsyncIterator[bytes]:
+        more: dict[str, Any] = {"lens_plugins": about}  # with the first chunk
         try:
             async for chunk in _chunks(ticket, pieces, first, usage=usage):
-                yield _event({**head, "object": "chat.completion.chunk", **chunk})
+                yield _event({**head, "object": "chat.completion.chunk", **chunk, **more})
+                more = {}
         except LensPluginsError as error:
             yield _event({"error": told(error)[1]})
         except Exception:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..hosts.base import Host
-    from ..hosts.messages import Reply, Request, Text
+    from ..hosts.messages import Reply, Request, Seen, Text
     from ..hosts.seed_llama.messages import SeedReply
     from ..inputs import ModalityInput
     from ..lens.lens import Lens
@@ -132,6 +132,7 @@ class Engine:
         self._queue: deque[_Job] = deque()
         self._changed = Condition()
         self._taken = 0
+        self._current: Ticket[Any] | None = None  # of the call that runs
         self._closed = False
         self._thread = Thread(target=self._work, name="lens-plugins-model", daemon=True)
         self._readers = ThreadPoolExecutor(self.settings.readers, "lens-plugins-read")
@@ -248,7 +249,7 @@ class Engine:
 
         return self.submit_read(read, upload)
 
-    def submit_read(self, read: Callable[[S], ModalityInput], part: S) -> Future[ModalityInput]:
+    def submit_read(self, read: Callable[[S], T], part: S) -> Future[T]:
         """Call `read` in a reader thread."""
         return self._readers.submit(read, part)
 
@@ -325,7 +326,7 @@ class Engine:
 
     def imagine(
         self,
-        inputs: Sequence[ModalityInput],
+        inputs: Sequence[ModalityInput] | Seen | None,
         prompt: str | None = None,
         model: str | None = None,
         *,
@@ -344,19 +345,24 @@ class Engine:
         Raises:
             Unsupported: the host only writes.
         """
-        host, given = self.host(model), list(inputs)
+        host, given = self.host(model), inputs
         if not hasattr(host, "imagine"):
             raise Unsupported(f"{host.name} writes text and cannot make a picture; a SEED-LLaMA host can.")
 
         def draw(host: Any) -> list[SeedReply]:
             options: dict[str, Any] = dict(drawing)
-            if given:
-                return host.imagine(given, prompt, count=count, seed=seed, fuse=fuse, **options)
-            options["max_new_tokens"] = host.vocabulary.queries + 1
-            text = host.style.render(prompt or "")
-            return [
-                host.reply([text], force_image=True, seed=seed + number, **options)[0][0] for number in range(count)
-            ]
+            replies: list[SeedReply] = []
+            if not given:
+                options["max_new_tokens"] = host.vocabulary.queries + 1
+            for number in range(count):
+                if self._current is not None and self._current.dropped():  # between pictures, not within one
+                    break
+                if given:
+                    replies += host.imagine(given, prompt, count=1, seed=seed + number, fuse=fuse, **options)
+                else:
+                    text = host.style.render(prompt or "")
+                    replies += host.reply([text], force_image=True, seed=seed + number, **options)[0]
+            return replies
 
         return self.call(draw, model, deadline, slot)
 
@@ -465,7 +471,9 @@ class Engine:
         elif kind == "embed":
             _embed(model.host, batch, None if space == "None" else space)
         else:
+            self._current = batch[0].ticket
             _one(batch[0].ticket, lambda: batch[0].work(model.host))
+            self._current = None
 
     def _observe(self, batch: list[_Job]) -> None:
         if self.observe is not None:

@@ -42,6 +42,7 @@ _ENDINGS = {
 }  # fmt: skip
 _DATA = re.compile(r"data:(?P<mime>[\w.+-]*/[\w.+-]*)?(?P<rest>(?:;[^,;]*)*),", re.ASCII)
 _LONGEST_URL = 4096
+_SURROGATE = re.compile(rb"\\u[dD]|\xed")
 
 
 class Link(str):
@@ -68,6 +69,8 @@ def read_json(body: bytes) -> dict[str, Any]:
 
     try:
         found = json.loads(body, parse_constant=refuse)
+        if _SURROGATE.search(body):
+            json.dumps(found, ensure_ascii=False).encode()  # half a pair is no character, and no tokenizer takes it
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise BadRequest(f"The body is no JSON ({why}); send an object.") from error
@@ -192,11 +195,18 @@ def _part(part: Any, where: str) -> str | Upload | Link:
     if kind == "file":
         if value.get("file_id") is not None:
             raise BadRequest(f"{where} has a file_id; this server keeps no files: send file_data.", where)
-        return upload_of(_text(value, "file_data", where), where, _text(value, "filename", where), modality)
+        name, modality = _prefixed(_text(value, "filename", where), modality)
+        return upload_of(_text(value, "file_data", where), where, name, modality)
     own = kind.removesuffix("_url")
     if modality not in (None, own):
         raise BadRequest(f"{where} is a {kind} and says modality={modality!r}; give one of them.", where)
     return upload_of(_text(value, "url", where), where, _text(value, "filename", where), own)
+
+
+def _prefixed(name: str, modality: str | None) -> tuple[str, str | None]:
+    """A file name without the modality in front of it, as in depth:room.png, and the modality."""
+    prefix, colon, rest = name.partition(":")
+    return (rest, modality or prefix) if colon and prefix in modalities() else (name, modality)
 
 
 def upload_of(url: str, where: str, name: str = "", modality: str | None = None) -> Upload | Link:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -112,36 +113,34 @@ async def _drawn(call: Call, given: Mapping[str, Any], files: list[Upload | Link
     seed = whole(given, "seed", 0, 2**62)
     call.set_deadline(given)
     inputs = await call.read(files, name, clips=reading["clips"] or 1, settings=reading["settings"])
-    asked = _asked(engine.host(name), prompt or None, inputs, reading["fuse"])
+    seen, prompt = None, prompt or ""
+    if inputs:
+        looking = engine.call(lambda host: host.look(inputs, fuse=reading["fuse"]), name, slot=call.slot)
+        seen = await call.wait(looking)
+        prompt = engine.host(name).prompt_of(prompt or None, len(seen.features))
     ticket = engine.imagine(
-        inputs,
-        prompt or None,
+        seen,
+        prompt,
         name,
         count=whole(given, "n", 1, limits.max_choices) or 1,
         seed=0 if seed is None else seed,
-        fuse=reading["fuse"],
         slot=call.slot,
         **drawing,
     )
     replies = await call.wait(ticket)
+    drawn = await asyncio.to_thread(lambda: [picture_of(reply.images[0]) for reply in replies])
     data = [
         {
-            "b64_json": picture_of(reply.images[0]),
+            "b64_json": picture,
             "codes": reply.codes[0].tolist(),
             "seed": reply.seed,
-            "revised_prompt": asked,
+            "revised_prompt": prompt,
         }
-        for reply in replies
+        for picture, reply in zip(drawn, replies)
     ]
     return JSONResponse(
         {"created": int(time.time()), "data": data, "model": name, "output_format": "png"}, headers=call.headers(ticket)
     )
-
-
-def _asked(host: Any, prompt: str | None, inputs: list[Any], fuse: str | None) -> str:
-    """The prompt as the host reads it, with a mark where each picture stands."""
-    pictures = len(inputs) if fuse in (None, "llm") else 1
-    return host.prompt_of(prompt, pictures) if inputs else prompt or ""
 
 
 def _artist(call: Call, given: Mapping[str, Any]) -> str:

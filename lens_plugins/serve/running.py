@@ -16,6 +16,7 @@ from ..errors import ConfigError, LensPluginsError
 from ..files.opening import read_bytes
 from ..hosts.loading import load_host
 from ..lens.loading import load_lens
+from .uploads import listen_to_warnings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -181,6 +182,7 @@ def serve(app: FastAPI, engine: Engine, sock: socket.socket, begun: Callable[[],
         sock: see `listen`.
         begun: called once the socket listens and the engine runs.
     """
+    listen_to_warnings()
     engine.start()
     server = Server(app, engine)
     try:

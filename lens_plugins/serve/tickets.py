@@ -59,6 +59,7 @@ class Ticket(Generic[T]):
         self._seconds = seconds
         self.timing = Timing()
         self.began: float | None = None  # when the model thread took it
+        self.begun = False  # whether a piece was handed on
         self._future: Future[T] = Future()
         self._gone = Event()
         self._lock = Lock()
@@ -143,6 +144,7 @@ class Ticket(Generic[T]):
 
     def emit(self, choice: int, text: str) -> None:
         """Hand on a piece of text."""
+        self.begun = True
         self._push((choice, text))
 
     def give(self, result: T) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, LensPluginsError
 from ..inputs.objects import suffix_of
@@ -17,9 +19,8 @@ from ..inputs.objects import suffix_of
 if TYPE_CHECKING:
     from ..inputs import ModalityInput
 
-__all__ = ["Upload", "as_file", "read_upload"]
+__all__ = ["Upload", "as_file", "listen_to_warnings", "noting", "read_upload"]
 
-T = TypeVar("T")
 _LONGEST_NAME = 60
 
 
@@ -55,6 +56,41 @@ class Upload:
                 "an ending, such as chair.ply."
             )
         return f"{safe or 'file'}{suffix}"
+
+
+class _Notes(threading.local):
+    """What is warned of in this thread while an upload is read; None: nobody listens."""
+
+    taken: list[str] | None = None
+
+
+_notes = _Notes()
+
+
+@contextmanager
+def noting() -> Iterator[list[str]]:
+    """Warnings of our own that this thread gives within the block, once `listen_to_warnings` was called."""
+    taken: list[str] = []
+    _notes.taken = taken
+    try:
+        yield taken
+    finally:
+        _notes.taken = None
+
+
+def listen_to_warnings() -> None:
+    """Hand our own warnings to those who note them, for a whole process.
+
+    Python keeps every text that it has warned of, so a process that reads many uploads would grow; it keeps none of
+    those that are always shown.
+    """
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if _notes.taken is not None:
+            _notes.taken.append(str(message))
+
+    warnings.filterwarnings("always", module="lens_plugins")
+    warnings.showwarning = show
 
 
 @contextmanager

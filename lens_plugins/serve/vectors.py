@@ -62,7 +62,12 @@ async def classify(call: Call) -> Any:
     ticket = call.server.engine.classify(inputs, labels, name, template=template or None, slot=call.slot)
     found = await call.wait(ticket)
     data = [
-        {"object": "classification", "index": place, "modality": getattr(one, "modality", "text"), "labels": scores}
+        {
+            "object": "classification",
+            "index": place,
+            "modality": "text" if isinstance(one, Text) else one.modality,
+            "labels": scores,
+        }
         for place, (one, scores) in enumerate(zip(inputs, found))
     ]
     return JSONResponse({"object": "list", "data": data, "model": name}, headers=call.headers(ticket))

@@ -240,6 +240,7 @@ def test_images(client, hosts):
         ({"max_tokens": 100_000}, "max_tokens is 100000; it must be a whole number from 1 to 1024"),
         ({"temperature": 3}, "temperature is 3; it must be a number from 0 to 2"),
         ({"n": 99}, "n is 99"),
+        ({"temperature": 1e-300}, "it must be 0 or from 0.01 to 2"),
         ({"stream": True, "n": 2}, "give a temperature above 0"),
         ({"extra_body": {"fuse": "nose"}}, "fuse is 'nose'; it must be vit or qformer or llm"),
         ({"extra_body": {"settings": {"depth": {"unit_scale": 2.0}}}}, "depth.unit_scale is the reader's"),
@@ -495,7 +496,16 @@ def test_our_fault_is_a_number_in_the_log(hosts, caplog, monkeypatch):
 
 def test_nothing_is_said_of_tracebacks(server):
     with server.http() as http:
-        for body in (b"", b"[]", b"nonsense", b'{"messages": NaN}', b"[" * 100_000, b'{"a": 1' * 100):
+        for body in (
+            b"",
+            b"[]",
+            b"nonsense",
+            b'{"messages": NaN}',
+            b'{"input": "\\ud800"}',
+            b'{"input": "\xed\xa0\x80"}',
+            b"[" * 100_000,
+            b'{"a": 1' * 100,
+        ):
             answer = http.post("/v1/chat/completions", content=body, headers={"Content-Type": "application/json"})
             assert answer.status_code == 400
             assert "error" in answer.json()
@@ -514,3 +524,31 @@ def test_an_exit_2_error_is_400_with_the_same_sentence(server, hosts):
 
 def test_the_key_is_not_shown():
     assert KEY not in repr(ServeSettings(api_key=KEY))
+
+
+def test_what_openai_has_no_field_for(client, server, hosts):
+    shown = [part("image"), part("audio")]
+    made = client.chat.completions.create(
+        model="small", messages=[{"role": "user", "content": shown}], max_tokens=4, extra_body={"fuse": "llm"}
+    )
+    expected = {"modalities": ["image", "audio"], "prompt": hosts["small"].default_prompt, "fuse": "llm", "score": None}
+    assert made.lens_plugins == expected
+    stream = client.chat.completions.create(model="small", messages=asking("image"), max_tokens=4, stream=True)
+    chunks = list(stream)
+    told = {"modalities": ["image"], "prompt": "what is this", "fuse": None, "score": None}
+    assert chunks[0].lens_plugins == told
+    assert not any(hasattr(chunk, "lens_plugins") for chunk in chunks[1:])
+    model = client.models.retrieve("small")
+    assert (model.default_place, model.places) == ("vit", ["vit", "qformer", "llm"])
+    drawn = client.images.generate(model="seed", prompt="", extra_body={"input": [part("image")], "steps": 1})
+    assert drawn.data[0].revised_prompt == hosts["seed"].prompt_of(None, 1)
+    with server.http() as http:
+        body = {"input": ["a photo", part("depth")], "labels": ["photo", "piano"]}
+        assert [one["modality"] for one in http.post("/v1/classify", json=body).json()["data"]] == ["text", "depth"]
+
+
+def test_a_modality_in_front_of_a_file_name(client):
+    url = part("tactile")["tactile_url"]["url"]
+    file = {"type": "file", "file": {"filename": "tactile:a.png", "file_data": url}}
+    made = client.chat.completions.create(model="small", messages=[{"role": "user", "content": [file]}], max_tokens=4)
+    assert made.lens_plugins["modalities"] == ["tactile"]

@@ -146,6 +146,22 @@ def test_one_bad_request_fails_alone(engine, host):
     assert good.result() == again.result() == [expected]
 
 
+def test_a_batch_that_fails_is_answered_one_by_one(engine, host, monkeypatch):
+    expected = [str(host.generate(small_input(kind), "what is this", num_beams=1, max_new_tokens=8)) for kind in KINDS]
+    real = type(host).answer
+
+    def answer(self, seen, prompts, **options):
+        if len(seen) > 1:
+            raise RuntimeError("out of memory")
+        return real(self, seen, prompts, **options)
+
+    monkeypatch.setattr(type(host), "answer", answer)
+    with Held(engine):
+        tickets = [engine.answer(asked(kind), max_tokens=8, stream=True) for kind in KINDS]
+    assert [ticket.result()[0] for ticket in tickets] == expected
+    assert [("".join(text for _, text in ticket.pieces())) for ticket in tickets] == expected
+
+
 def test_a_client_that_goes_away_stops_its_row(engine, host, monkeypatch):
     steps = steps_of(host, monkeypatch)
     ticket = engine.answer(asked("audio", min_new_tokens=200), max_tokens=200, stream=True)
