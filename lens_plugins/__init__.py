@@ -6,6 +6,7 @@ from ._lazy import lazy_names as _lazy_names
 from .errors import LensPluginsError as LensPluginsError
 
 if TYPE_CHECKING:
+    from .batches.local import batch as batch
     from .hosts.base import Host as Host
     from .hosts.loading import load_host as load_host
     from .hosts.messages import Request as Request
@@ -33,6 +34,7 @@ _HOME = {
     "Lens": ".lens.lens",
     "LensConfig": ".lens.config",
     "Index": ".index.table",
+    "batch": ".batches.local",
     "connect": ".serve.client",
 }
 __all__ = [*_HOME, "LensPluginsError", "__version__"]
