@@ -1,7 +1,8 @@
-"""Many files: one task, a table of answers, resumable. Names load on first use."""
+"""Many files: one task, a table of answers, resumable."""
 
-from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names as _lazy_names
 
 if TYPE_CHECKING:
     from .local import Done as Done
@@ -12,12 +13,13 @@ if TYPE_CHECKING:
     from .worker import Worker as Worker
 
 _HOME = {
-    "batch": ".local", "run_local": ".local", "Done": ".local", "Plan": ".plan", "Inputs": ".rows", "Worker": ".worker",
-}  # fmt: skip
-__all__ = list(_HOME)
+    "Done": ".local",
+    "Inputs": ".rows",
+    "Plan": ".plan",
+    "Worker": ".worker",
+    "batch": ".local",
+    "run_local": ".local",
+}
+__all__ = [*_HOME]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_import_module(_HOME[name], __name__), name)
+__getattr__, __dir__ = _lazy_names(__name__, _HOME)

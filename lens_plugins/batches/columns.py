@@ -12,7 +12,18 @@ import numpy as np
 
 from ..errors import InputError
 
-__all__ = ["OURS", "Kind", "as_arrow", "as_json", "columns_of", "handed_name", "kind_of", "merged", "schema_of", "text_of"]
+__all__ = [
+    "OURS",
+    "Kind",
+    "as_arrow",
+    "as_json",
+    "columns_of",
+    "handed_name",
+    "kind_of",
+    "merged",
+    "schema_of",
+    "text_of",
+]
 
 Kind: TypeAlias = Any
 """A word of `_WORDS`, "vector:768", or a type of pyarrow where a Parquet table says it."""

@@ -104,7 +104,7 @@ def batch(
         raise ConfigError("A loaded host is used as it is; leave out lenses, settings and options of loading.")
     templates = (template,) if isinstance(template, str) else tuple(template)
     plan = Plan(
-        task, loaded.name if loaded is not None else os.fspath(host), loading, dict(lenses or {}),  # type: ignore[arg-type]  # a name where it is not loaded
+        task, loaded.name if loaded is not None else os.fspath(host), loading, dict(lenses or {}),
         {name: dict(values) for name, values in (settings or {}).items()}, prompt, fuse,
         {name: value for name, value in options.items() if name not in LOADING},
         tuple(label.strip() for label in labels), templates, space, seed, batch_size,

@@ -11,8 +11,7 @@ import io
 import json
 import os
 import re
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +47,7 @@ class Finished:
 
 
 def format_of(output: str | os.PathLike[str]) -> str:
-    """".jsonl", ".csv" or ".parquet"; a name without an ending is a folder of Parquet parts.
+    """ ".jsonl", ".csv" or ".parquet"; a name without an ending is a folder of Parquet parts.
 
     Raises:
         ConfigError: another ending.
@@ -80,7 +79,9 @@ def check_output(output: str | os.PathLike[str]) -> None:
     if path.suffix and path.is_dir():
         raise InputError(f"{path} cannot be written: it is a folder.")
     if not path.suffix and path.exists() and not path.is_dir():
-        raise InputError(f"{path} cannot be a folder of parts: it is a file; give it an ending of {', '.join(FORMATS)}.")
+        raise InputError(
+            f"{path} cannot be a folder of parts: it is a file; give it an ending of {', '.join(FORMATS)}."
+        )
 
 
 class Parts:
@@ -97,13 +98,17 @@ class Parts:
         ConfigError: what is there was begun with another plan or other inputs; names what differs.
     """
 
-    def __init__(self, output: str | os.PathLike[str], plan: Plan, listing: Listing, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, output: str | os.PathLike[str], plan: Plan, listing: Listing, *, overwrite: bool = False
+    ) -> None:
         self.output = local_path(output)
         self.kind = format_of(output)
         self.plan, self.listing = plan, listing
         self.is_folder = not self.output.suffix
         self.folder = self.output if self.is_folder else self.output.with_name(f"{self.output.name}.parts")
-        self.notes = self.output / "_plan.json" if self.is_folder else self.output.with_name(f"{self.output.name}.plan.json")
+        self.notes = (
+            self.output / "_plan.json" if self.is_folder else self.output.with_name(f"{self.output.name}.plan.json")
+        )
         self.pictures = self.output.with_name(f"{self.output.name}.pictures")
         self.columns: Mapping[str, Kind] = {}
         self._rows: list[dict[str, Any]] = []
@@ -230,12 +235,14 @@ class Parts:
         """Refuse to put parts where something is that no run of ours has noted."""
         there = self.output if self.output.exists() and not self.is_folder else self.folder
         if there.exists() and (there.is_file() or any(os.scandir(there))):
-            cure = "give another name, or overwrite it" if not self.is_folder else "give an empty folder or another name"
+            cure = (
+                "give another name, or overwrite it" if not self.is_folder else "give an empty folder or another name"
+            )
             raise InputError(f"{brief(there)} is there already and is no result that this run began; {cure}.")
 
     def _take_lock(self) -> None:
         self._lock_file = self.folder / "_lock"
-        self._lock = open(self._lock_file, "w", encoding="ascii")
+        self._lock = open(self._lock_file, "w", encoding="ascii")  # noqa: SIM115 - held until `close`
         try:
             import fcntl
         except ImportError:  # Windows
@@ -255,8 +262,8 @@ class Parts:
         differs = [*self.plan.differences(noted["plan"]), *other_inputs(self.listing, noted["inputs"])]
         if differs:
             raise ConfigError(
-                f"{brief(self.output)} was begun otherwise ({'; '.join(differs)}). Run it as it was begun, give another "
-                "name, or overwrite it."
+                f"{brief(self.output)} was begun otherwise ({'; '.join(differs)}). Run it as it was begun, give "
+                "another name, or overwrite it."
             )
         if noted["finished"] is not None and (self.is_folder or self.output.exists()):
             self.finished = Finished(**noted["finished"])
@@ -310,7 +317,10 @@ class Parts:
                 csv.writer(text).writerows([text_of(row.get(name)) for name in self.columns] for row in rows)
                 _write_bytes(temporary, text.getvalue().encode())
             else:
-                lines = [json.dumps({name: as_json(row.get(name)) for name in self.columns}, ensure_ascii=False) for row in rows]
+                lines = [
+                    json.dumps({name: as_json(row.get(name)) for name in self.columns}, ensure_ascii=False)
+                    for row in rows
+                ]
                 _write_bytes(temporary, "".join(line + "\n" for line in lines).encode())
 
     def _assemble(self) -> int:

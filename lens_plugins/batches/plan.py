@@ -75,17 +75,25 @@ class Plan(FrozenConfig):
         try:
             self.digest  # noqa: B018 - refuses what is no plain data
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"A batch keeps its options as JSON, and one of them cannot be so kept: {error}.") from error
+            raise ConfigError(
+                f"A batch keeps its options as JSON, and one of them cannot be so kept: {error}."
+            ) from error
 
     def _check_task(self) -> None:
         """What goes with each task alone: given elsewhere it would be for nothing."""
         task, generating = self.task, self.task in ("caption", "ask", "imagine")
-        self._require(task != "classify" or len(self.labels) >= 2, f"classify has {len(self.labels)} labels; give 2 or more.")
+        self._require(
+            task != "classify" or len(self.labels) >= 2, f"classify has {len(self.labels)} labels; give 2 or more."
+        )
         self._require(task == "classify" or not self.labels, f"labels are for classify; the task is {task}.")
-        self._require(task == "classify" or self.templates == ("{}",), f"a template is for classify; the task is {task}.")
+        self._require(
+            task == "classify" or self.templates == ("{}",), f"a template is for classify; the task is {task}."
+        )
         self._require(all("{}" in one for one in self.templates), f"templates are {self.templates}; each needs a {{}}.")
         self._require(task == "embed" or self.space is None, f"space is for embed; the task is {task}.")
-        self._require(self.space in (None, "vision", "text"), f"space is {self.space!r}; it must be 'vision' or 'text'.")
+        self._require(
+            self.space in (None, "vision", "text"), f"space is {self.space!r}; it must be 'vision' or 'text'."
+        )
         for name in ("prompt", "fuse", "generation"):
             self._require(generating or not getattr(self, name), f"{name} is for tasks that generate; {task} does not.")
 

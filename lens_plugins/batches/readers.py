@@ -248,7 +248,8 @@ def _answer(answers: BinaryIO, reader: Reader, inputs: list[str]) -> None:
     except Exception as error:  # noqa: BLE001 - a run of days does not end at one file
         told = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:500]}"
         read = Prepared(Row(0, (), ""), error=told)
-    parts, arrays = [], []
+    parts: list[dict[str, Any]] = []
+    arrays: list[np.ndarray] = []
     for one in read.inputs:
         if isinstance(one, Text):
             parts.append({"text": one.text})

@@ -11,6 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -144,7 +145,9 @@ class Inputs:
             raise InputError("There are 0 inputs; give files, folders, patterns or tables.")
         for item in self._given:
             if not isinstance(item, (str, os.PathLike, Mapping)):
-                raise InputError(f"A {type(item).__name__} is no input of a batch; give a path, or a mapping with path.")
+                raise InputError(
+                    f"A {type(item).__name__} is no input of a batch; give a path, or a mapping with path."
+                )
         self.left_out: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Row]:
@@ -189,7 +192,9 @@ class Inputs:
     def _why(self) -> str:
         if not self.left_out:
             return "; an example is a folder of .ply files, or a table with a path column"
-        endings = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in self.left_out.most_common(5))
+        endings = ", ".join(
+            f"{count} {ending or 'without an ending'}" for ending, count in self.left_out.most_common(5)
+        )
         return f": the endings of its files name no modality ({endings}); say which, as depth:FOLDER"
 
     # each: the columns of a row, the folder of its paths, where it stands
@@ -201,7 +206,7 @@ class Inputs:
             return
         name = os.fspath(item)
         modality, place = _split(name)
-        if modality == _TEXT or os.path.isfile(local_path(name)) and modality is None:
+        if modality == _TEXT or (os.path.isfile(local_path(name)) and modality is None):
             place = name
         path = local_path(place)
         if modality == _TEXT:
@@ -228,9 +233,7 @@ class Inputs:
         elif self._takes(found, modality):
             yield {"path": f"{modality}:{found}" if modality else _plain(found)}, Path(), found
 
-    def _folder(
-        self, folder: Path, given: str, modality: str | None
-    ) -> Iterator[tuple[Mapping[str, Any], Path, str]]:
+    def _folder(self, folder: Path, given: str, modality: str | None) -> Iterator[tuple[Mapping[str, Any], Path, str]]:
         for inner in _walk(folder):
             if self._takes(inner, modality):
                 name = os.path.join(given, inner)
@@ -282,10 +285,8 @@ def _paths(given: Any) -> tuple[list[str], bool]:
     if isinstance(given, os.PathLike):
         given = os.fspath(given)
     if isinstance(given, str) and given.startswith('["'):  # a list in a CSV table
-        try:
+        with suppress(ValueError):
             given = json.loads(given)
-        except ValueError:
-            pass
     several = isinstance(given, (list, tuple))
     paths = list(given) if several else [given]
     if not paths or not all(isinstance(path, str) and path.strip() for path in paths):
@@ -298,10 +299,8 @@ def _paths(given: Any) -> tuple[list[str], bool]:
 def _names(given: Any, count: int) -> list[str | None]:
     """The modality of each path of a row."""
     if isinstance(given, str) and given.startswith('["'):
-        try:
+        with suppress(ValueError):
             given = json.loads(given)
-        except ValueError:
-            pass
     names = [given] * count if given is None or isinstance(given, str) else list(given)
     names = [name or None for name in names]
     for name in filter(None, names):
@@ -332,7 +331,7 @@ def _place(path: str, modality: str | None, folder: Path) -> str:
 
 
 def _split(name: str) -> tuple[str | None, str]:
-    """"depth:room.png" as ("depth", "room.png"); without a prefix that is a modality the first is None."""
+    """ "depth:room.png" as ("depth", "room.png"); without a prefix that is a modality the first is None."""
     prefix, colon, rest = name.partition(":")
     return (prefix, rest) if colon and rest and prefix in (*modalities(), _TEXT) else (None, name)
 
@@ -489,7 +488,8 @@ def _parquet(path: Path) -> tuple[dict[str, Kind], Iterator[tuple[int, dict[str,
         with table:
             try:
                 for batch in table.iter_batches(batch_size=1024):
-                    for number, values in enumerate(batch.to_pylist(), start=number + 1):
+                    for values in batch.to_pylist():
+                        number += 1
                         yield number, values
             except (pa.ArrowException, OSError) as error:
                 told = f"{path} cannot be read behind row {number} ({reason_of(error)})"

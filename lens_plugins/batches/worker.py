@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from .._optional import require
-from ..catalog import find_modality, modalities, resolve
+from ..catalog import find_modality, modalities
 from ..errors import CheckpointError, InputError, LensPluginsError, MissingDependency, Unsupported
 from ..hosts.loading import load_host
 from ..hosts.messages import Reply, Request, Text
@@ -155,7 +155,7 @@ class Worker:
             for one in unit
         ]
 
-    def _found(self, good: Sequence[Prepared], errors: dict[int, str | None]) -> dict[int, dict[str, Any]]:
+    def _found(self, good: Sequence[Prepared], errors: dict[int, str]) -> dict[int, dict[str, Any]]:
         """Answers by row number; the reasons of rows that have none are put among the errors."""
         answers = self._tried(good)
         if isinstance(answers, str):
@@ -183,7 +183,7 @@ class Worker:
             raise
         except LensPluginsError as error:
             return str(error)
-        except Exception as error:  # a run of days does not end at one row
+        except Exception as error:  # noqa: BLE001 - a run of days does not end at one row
             if self.host.vit.device.type == "cuda":
                 torch.cuda.synchronize()  # raises where the device is lost, and with it every other row
             return f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:500]}"
@@ -201,7 +201,9 @@ class Worker:
         for one in rows:
             if one.row.number not in replies:
                 with self._seeded(one) as options:
-                    replies[one.row.number] = self.host.generate(self._request(one).inputs, self._prompt(one), fuse=self._fuse(one), **options)
+                    replies[one.row.number] = self.host.generate(
+                        self._request(one).inputs, self._prompt(one), fuse=self._fuse(one), **options
+                    )
         return [{"prompt": self._prompt(one), "text": replies[one.row.number].text} for one in rows]
 
     def _embed(self, rows: Sequence[Prepared]) -> list[dict[str, Any] | str]:
@@ -210,7 +212,9 @@ class Worker:
         for one in rows:
             own = np.stack([next(vectors) for _ in one.inputs])
             vector = own[0] if len(own) == 1 else own.mean(0) / np.linalg.norm(own.mean(0))  # (E,)
-            found.append({"vector": vector} if np.isfinite(vector).all() else f"The vector of {_name(one)} is not finite.")
+            found.append(
+                {"vector": vector} if np.isfinite(vector).all() else f"The vector of {_name(one)} is not finite."
+            )
         return found
 
     def _classify(self, rows: Sequence[Prepared]) -> list[dict[str, Any] | str]:

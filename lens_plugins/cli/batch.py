@@ -92,9 +92,7 @@ def batch(
         raise typer.Exit(InputError.exit_code)
 
 
-def _plan(
-    task: str, host: TextHostOptions, reading: InputOptions, generation: GenerationOptions, **more: Any
-) -> Plan:
+def _plan(task: str, host: TextHostOptions, reading: InputOptions, generation: GenerationOptions, **more: Any) -> Plan:
     """What the options say, as plain data."""
     from ..batches.plan import Plan
     from ..catalog import modalities
@@ -136,7 +134,9 @@ def _progress(task: str) -> Iterator[Callable[[int, int], None]]:
         last = now
         rate = (done - first) / (now - began) if now > began and done > first else 0.0
         left = f", {rate:.1f} a second, {_time((total - done) / rate)} left" if rate else ""
-        typer.echo(f"{task}: {done} of {total} rows{left}" + (" " * 8 + "\r" if terminal else ""), err=True, nl=not terminal)
+        typer.echo(
+            f"{task}: {done} of {total} rows{left}" + (" " * 8 + "\r" if terminal else ""), err=True, nl=not terminal
+        )
 
     try:
         yield tell

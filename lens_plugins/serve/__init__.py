@@ -1,7 +1,8 @@
 """An OpenAI-compatible server in front of hosts: `Engine` answers, `build_app` speaks HTTP."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names as _lazy_names
 
 if TYPE_CHECKING:  # lazy: fastapi and torch come with the first use
     from .app import ServeSettings as ServeSettings
@@ -22,8 +23,4 @@ _HOME = {
 
 __all__ = ["Engine", "EngineSettings", "ServeSettings", "Ticket", "Upload", "build_app"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name], __name__), name)
+__getattr__, __dir__ = _lazy_names(__name__, _HOME)

@@ -34,9 +34,7 @@ def lenses(small):
 
 @pytest.fixture(scope="session")
 def host(small, lenses):
-    host = load_host(
-        small / "host", text_tower=small / "tower", text_head=small / "tower" / "text_head.safetensors"
-    )
+    host = load_host(small / "host", text_tower=small / "tower", text_head=small / "tower" / "text_head.safetensors")
     for lens in lenses.values():
         host.plug(lens)
     return host

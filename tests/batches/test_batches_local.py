@@ -106,9 +106,7 @@ def test_a_seed_is_of_the_row_alone(small, host, tmp_path):
     options = {"do_sample": True, "temperature": 3.0, "max_new_tokens": 8}
     lp.batch("caption", [file] * 4, host=host, output=tmp_path / "a.jsonl", batch_size=2, readers=0, seed=5, **options)
     lp.batch("caption", [file] * 4, host=host, output=tmp_path / "b.jsonl", batch_size=4, readers=0, seed=5, **options)
-    first, second = (
-        [row["text"] for row in lines(tmp_path / name)] for name in ("a.jsonl", "b.jsonl")
-    )
+    first, second = ([row["text"] for row in lines(tmp_path / name)] for name in ("a.jsonl", "b.jsonl"))
     assert first == second
     assert len(set(first)) > 1
 
