@@ -16,7 +16,7 @@ from ..errors import ConfigError, InputError, Interrupted
 from .columns import columns_of
 from .parts import Parts, check_output
 from .plan import LOADING, Plan
-from .readers import SECONDS, Readers, default_readers
+from .readers import SECONDS, Readers, default_readers, start_readers
 from .rows import Given, Inputs, Listing, Rolling, Row
 from .worker import Worker
 
@@ -143,17 +143,22 @@ def run_local(
     with Parts(output, plan, listing, overwrite=overwrite) as parts:
         if parts.finished is not None:
             return Done(str(parts.output), parts.finished.rows, parts.finished.failed)
-        worker = Worker(plan, host, modalities=listing.modalities)
-        parts.columns = columns_of(plan.task, listing.columns, several=listing.several, width=worker.width)
-        with _stopping(parts, listing):
-            return _run(worker, inputs, parts, default_readers() if readers is None else readers, note)
+        started = start_readers(default_readers() if readers is None else readers)  # while the host is loaded
+        try:
+            worker = Worker(plan, host, modalities=listing.modalities)
+            parts.columns = columns_of(plan.task, listing.columns, several=listing.several, width=worker.width)
+            with _stopping(parts, listing):
+                return _run(worker, inputs, parts, started, note)
+        finally:
+            for process in started:
+                process.stop()
 
 
-def _run(worker: Worker, inputs: Inputs, parts: Parts, readers: int, note: Note | None) -> Done:
+def _run(worker: Worker, inputs: Inputs, parts: Parts, started: Sequence[Any], note: Note | None) -> Done:
     began, busy, computed = perf_counter(), 0.0, 0
     total, rolling = parts.listing.count, Rolling()
     before = total - sum(len(some) for some in parts.missing())
-    with Readers(readers, worker.settings, worker.host.name, seconds=SECONDS) as reading:
+    with Readers(len(started), worker.settings, worker.host.name, seconds=SECONDS, started=started) as reading:
         for unit in reading.units(_wanted(inputs, rolling, parts), worker.plan.batch_size):
             asked = perf_counter()
             answers = worker.answer(unit)

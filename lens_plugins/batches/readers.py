@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, BinaryIO, cast
@@ -25,7 +25,7 @@ from ..inputs import ModalityInput
 from .rows import Row
 from .worker import Prepared, Reader, Settings
 
-__all__ = ["SECONDS", "Readers", "cut_units", "default_readers", "serve"]
+__all__ = ["SECONDS", "Readers", "cut_units", "default_readers", "serve", "start_readers"]
 
 SECONDS = 120.0
 """Until a reader is given up that reads one row."""
@@ -49,14 +49,24 @@ class Readers:
         settings: of the host, as `Worker.settings` gives them.
         host: what errors call it.
         seconds: for one row.
+        started: processes that `start_readers` gave, which are `count`; None: each is started with its first row.
     """
 
-    def __init__(self, count: int, settings: Settings, host: str, *, seconds: float = SECONDS) -> None:
+    def __init__(
+        self,
+        count: int,
+        settings: Settings,
+        host: str,
+        *,
+        seconds: float = SECONDS,
+        started: Sequence[_Process] | None = None,
+    ) -> None:
         self._reader = Reader(settings, host)
         self._settings, self._host, self._seconds = settings, host, seconds
         self._count = count
         self._idle: queue.SimpleQueue[_Process | None] = queue.SimpleQueue()
-        self._started: list[_Process] = []
+        self._started: list[_Process] = list(started or ())
+        self._ready = deque(self._started)
         self._closed = False
         self._pool = ThreadPoolExecutor(count, "lens-plugins-batch") if count else None
         for _ in range(count):
@@ -114,8 +124,11 @@ class Readers:
             self._idle.put(process)
 
     def _start(self) -> _Process:
-        process = _Process()
-        self._started.append(process)
+        try:
+            process = self._ready.popleft()
+        except IndexError:
+            process = _Process()
+            self._started.append(process)
         if self._closed:  # which may have come in between
             process.stop()
         process.ask({"settings": self._settings, "host": self._host}, _START_SECONDS)
@@ -133,6 +146,11 @@ class Readers:
             settings = self._reader.settings(told["modality"])
             inputs.append(ModalityInput(told["modality"], tensor, told["source"], settings))
         return Prepared(row, tuple(inputs))
+
+
+def start_readers(count: int) -> list[_Process]:
+    """Processes that import what they need while a host is loaded; `Readers` takes them, or `stop` ends each."""
+    return [_Process() for _ in range(count)]
 
 
 def cut_units(rows: Iterator[Row], batch_size: int) -> Iterator[list[Row]]:
@@ -200,6 +218,9 @@ class _Process:
 
     def stop(self) -> None:
         self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                cast(BinaryIO, pipe).close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
 

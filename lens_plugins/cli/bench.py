@@ -10,6 +10,7 @@ import typer
 
 __all__ = [
     "app",
+    "batch",
     "captions",
     "evaluate",
     "host",
@@ -248,3 +249,29 @@ def serve(
 
     note = partial(typer.echo, err=True)
     typer.echo(run(host, lens, clients=clients, each=each, batch_size=batch_size, threads=threads, note=note))
+
+
+@app.command()
+def batch(
+    host: Annotated[str, typer.Option(metavar="ID", help="Which host answers, with its shipped lenses.")] = (
+        "pocket-instructblip"
+    ),
+    rows: Annotated[int, typer.Option(min=16, help="Clouds that are made.")] = 256,
+    points: Annotated[int, typer.Option(min=64, help="Of each cloud.")] = 8192,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows that go through the host together.")] = 16,
+    readers: Annotated[int | None, typer.Option(min=1, help="Processes beside the model.")] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Two hosts on a local Ray, too.")] = False,
+    threads: Threads = 1,
+) -> None:
+    """Time a run over many files: read in the model's thread, by processes beside it, on Ray.
+
+    \b
+    Example:
+      lens-plugins bench batch --rows 512
+    """
+    from ..bench.batch import run
+
+    note = partial(typer.echo, err=True)
+    typer.echo(
+        run(host, rows=rows, points=points, batch_size=batch_size, readers=readers, ray=ray, threads=threads, note=note)
+    )
