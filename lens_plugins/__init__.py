@@ -8,9 +8,9 @@ from .errors import LensPluginsError as LensPluginsError
 if TYPE_CHECKING:
     from .hosts.base import Host as Host
     from .hosts.loading import load_host as load_host
-    from .hosts.messages import Reply as Reply
     from .hosts.messages import Request as Request
     from .hosts.messages import Text as Text
+    from .hosts.reply import Reply as Reply
     from .index.table import Index as Index
     from .inputs import ModalityInput as ModalityInput
     from .inputs import read as read
@@ -27,7 +27,7 @@ _HOME = {
     "ModalityInput": ".inputs",
     "Host": ".hosts.base",
     "Request": ".hosts.messages",
-    "Reply": ".hosts.messages",
+    "Reply": ".hosts.reply",
     "Text": ".hosts.messages",
     "Lens": ".lens.lens",
     "LensConfig": ".lens.config",

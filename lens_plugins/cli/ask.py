@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from .options import Fuse, GenerationOptions, HostOptions, InputOptions, Json, spelled_out
-from .session import Session, file_names
-from .together import answer_together
+from .answering import answer_together, answering
+from .options import Fuse, GenerationOptions, InputOptions, Json, ServedHostOptions, spelled_out
+from .session import file_names
 
 __all__ = ["ask"]
 
@@ -23,7 +23,7 @@ def ask(
             metavar="FILE... QUESTION", help="Files of any modality (- reads names from stdin), then the question."
         ),
     ],
-    host: HostOptions,
+    host: ServedHostOptions,
     reading: InputOptions,
     generation: GenerationOptions,
     fuse: Fuse = None,
@@ -44,4 +44,4 @@ def ask(
         )
     if not files:
         raise InputError(f'The file is missing. An example: lens-plugins ask chair.ply "{question}"')
-    answer_together(Session(host, reading), file_names(files), question, fuse=fuse, generation=generation, json=json)
+    answer_together(answering(host, reading), file_names(files), question, fuse=fuse, generation=generation, json=json)

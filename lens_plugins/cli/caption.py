@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from .options import BatchSize, GenerationOptions, HostOptions, InputOptions, Json, Place, Prompt, spelled_out
-from .output import answer, one_line, print_json, progress
-from .session import Session, file_names
-from .together import answer_together
-
-if TYPE_CHECKING:
-    from ..inputs import ModalityInput
+from .answering import answer_together, answering
+from .options import BatchSize, GenerationOptions, InputOptions, Json, Place, Prompt, ServedHostOptions, spelled_out
+from .output import one_line, print_json
+from .session import file_names
 
 __all__ = ["caption"]
 
@@ -22,7 +18,7 @@ __all__ = ["caption"]
 @spelled_out
 def caption(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Of any modality; - reads names from stdin.")],
-    host: HostOptions,
+    host: ServedHostOptions,
     reading: InputOptions,
     generation: GenerationOptions,
     prompt: Prompt = None,
@@ -43,36 +39,16 @@ def caption(
       lens-plugins caption chair.ply
       lens-plugins caption *.glb --json > captions.jsonl
     """
-    names = file_names(files)
-    session = Session(host, reading)
+    names, asked = file_names(files), answering(host, reading)
     if fuse is not None:
-        answer_together(session, names, prompt, fuse=fuse, generation=generation, json=json)
+        answer_together(asked, names, prompt, fuse=fuse, generation=generation, json=json)
         return
-    options = generation.given()
     worst = 0
     for start in range(0, len(names), batch_size):
-        inputs, code = session.read_each(names[start : start + batch_size])
+        found, code = asked.caption(names[start : start + batch_size], prompt, generation)
         worst = max(worst, code)
-        if inputs:
-            found = _caption(session, inputs, prompt, options)
-            _print(found, json=json, named=len(names) > 1)
+        _print(found, json=json, named=len(names) > 1)
     raise typer.Exit(worst)
-
-
-def _caption(
-    session: Session, inputs: Sequence[ModalityInput], prompt: str | None, options: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """What ``--json`` prints of each input; its seconds are its share of the batch's."""
-    from .. import Request
-
-    asked = session.host.default_prompt if prompt is None else prompt
-    began = perf_counter()
-    with progress(f"captioning {len(inputs)}"):
-        replies = session.host.generate_batch([Request(each, asked) for each in inputs], len(inputs), **options)
-    seconds = (perf_counter() - began) / len(inputs)
-    return [
-        answer([each], asked, reply.text, host=session.name, seconds=seconds) for each, reply in zip(inputs, replies)
-    ]
 
 
 def _print(found: Sequence[dict[str, Any]], *, json: bool, named: bool) -> None:

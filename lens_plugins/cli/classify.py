@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from .options import BatchSize, InputOptions, Json, TextHostOptions, spelled_out
-from .output import print_json, progress
-from .session import Session, file_names
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..inputs import ModalityInput
+from ..hosts.labels import check_labels
+from .answering import answering
+from .options import BatchSize, InputOptions, Json, ServedTextHostOptions, spelled_out
+from .output import print_json
+from .session import file_names
 
 __all__ = ["classify"]
 
@@ -24,7 +19,7 @@ __all__ = ["classify"]
 def classify(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Of any modality; - reads names from stdin.")],
     labels: Annotated[str, typer.Option(metavar="A,B,C", help="What they may be, with commas between.")],
-    host: TextHostOptions,
+    host: ServedTextHostOptions,
     reading: InputOptions,
     template: Annotated[
         list[str] | None,
@@ -46,42 +41,15 @@ def classify(
       lens-plugins classify chair.ply --labels chair,lamp,piano
       lens-plugins classify *.wav --labels "dog,church bell,rain" --template "the sound of a {}" --json
     """
-    from ..hosts.retrieval import check_labels
-
     choices, names = check_labels(labels.split(",")), file_names(files)
-    session = Session(host, reading)
-    written: Tensor | None = None  # vectors of the labels, made once for all batches
+    asked = answering(host, reading)
     worst = 0
     for start in range(0, len(names), batch_size):
-        inputs, code = session.read_each(names[start : start + batch_size])
+        rows, code = asked.classify(names[start : start + batch_size], choices, template)
         worst = max(worst, code)
-        if inputs:
-            if written is None:
-                written = session.host.label_vectors(choices, template or "{}")
-            for found in _classify(session, inputs, choices, written):
-                _print(found, json=json, named=len(names) > 1)
+        for found in rows:
+            _print(found, json=json, named=len(names) > 1)
     raise typer.Exit(worst)
-
-
-def _classify(
-    session: Session, inputs: Sequence[ModalityInput], labels: Sequence[str], vectors: Tensor
-) -> list[dict[str, Any]]:
-    """What ``--json`` prints of each input; its seconds are its share of the batch's."""
-    host = session.host
-    began = perf_counter()
-    with progress(f"classifying {len(inputs)}"):
-        found = host.classify(inputs, labels, vectors=vectors)
-    seconds = round((perf_counter() - began) / len(inputs), 3)
-    return [
-        {
-            "inputs": [each.source],
-            "modality": each.modality,
-            "labels": [{"label": answer["label"], "score": round(answer["score"], 6)} for answer in answers],
-            "host": session.name,
-            "seconds": seconds,
-        }
-        for each, answers in zip(inputs, found)
-    ]
 
 
 def _print(found: dict[str, Any], *, json: bool, named: bool) -> None:

@@ -75,7 +75,7 @@ def _files(folder: Path, recursive: bool) -> list[Path]:
 
 def host_for(session: Session, names: Sequence[str]) -> Host:
     """The host with the lenses that the files need, as far as there are some."""
-    from ..inputs.base import modality_of
+    from ..inputs.names import modality_of
 
     for modality in sorted(filter(None, set(map(modality_of, names)))):
         session.plug(modality)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import wraps
 from inspect import Parameter, signature
-from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_type_hints
 
 import typer
 
@@ -25,6 +25,8 @@ __all__ = [
     "Overrides",
     "Place",
     "Prompt",
+    "ServedHostOptions",
+    "ServedTextHostOptions",
     "TextHostOptions",
     "pairs",
     "spelled_out",
@@ -104,6 +106,49 @@ class TextHostOptions(HostOptions):
         return {**super().loading(), "text_tower": self.text_tower, "text_head": self.text_head}
 
 
+_Server: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", envvar="LENS_PLUGINS_SERVER",
+        help="Ask a running server, whose hosts and lenses answer; nothing is loaded here.",
+    ),
+]  # fmt: skip
+_ServedHost: TypeAlias = Annotated[
+    str,
+    typer.Option(metavar="ID", help="A shipped host, a hub id or a folder; of a server, one of its models.",
+                 show_default="pocket-instructblip, or the server's first"),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ServedHostOptions(HostOptions):
+    """`HostOptions`, or a server that answers in place of a host here."""
+
+    host: _ServedHost = ""
+    server: _Server = None
+    default_host: ClassVar[str] = HostOptions.host
+
+    def here(self) -> HostOptions:
+        """The options of a host here, its name filled in."""
+        kind = TextHostOptions if isinstance(self, TextHostOptions) else HostOptions
+        given = {field.name: getattr(self, field.name) for field in fields(kind)}
+        return kind(**{**given, "host": self.host or self.default_host})
+
+    def loaded_here(self) -> dict[str, Any]:
+        """The options that mean nothing to a server, by their names."""
+        named = {"four_bit": "--4bit", "eight_bit": "--8bit"}
+        return {
+            named.get(field.name, f"--{field.name.replace('_', '-')}"): getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in ("host", "server")
+        }
+
+
+@dataclass(frozen=True)
+class ServedTextHostOptions(ServedHostOptions, TextHostOptions):
+    """`TextHostOptions`, or a server."""
+
+
 @dataclass(frozen=True)
 class InputOptions:
     """What files do not say of themselves."""
@@ -141,6 +186,22 @@ class InputOptions:
             raise ConfigError(f"--{name} {short[name]} and --set {modality}.{name}={own[name]} exclude each other.")
         return {**{name: value for name, value in short.items() if name in known}, **own}
 
+    def sent(self) -> dict[str, dict[str, Any]]:
+        """What was given, by modality and field, for a server to check; clips are told apart.
+
+        Raises:
+            ConfigError: a setting without a modality, or a picture of what is read elsewhere.
+        """
+        if self.show is not None:
+            raise ConfigError("--show draws what is read here; a server reads by itself. Leave out one of both.")
+        found: dict[str, dict[str, Any]] = {} if self.up is None else {"point_cloud": {"up": self.up}}
+        for name, value in values_of(self.chosen, "--set").items():
+            modality, dot, field = name.partition(".")
+            if not dot:
+                raise ConfigError(f"--set {name}={value} names no modality; give it as MODALITY.{name}={value}.")
+            found.setdefault(modality, {})[field] = value
+        return found
+
     def by_modality(self) -> dict[str, dict[str, Any]]:
         """``--set`` by modality and field, every name checked."""
         found: dict[str, dict[str, Any]] = {}
@@ -174,15 +235,23 @@ class GenerationOptions:
 
     def given(self) -> dict[str, Any]:
         """What was given, by transformers' names; seeds torch where a seed is among it."""
-        names = ("max_new_tokens", "num_beams", "temperature", "top_p", "repetition_penalty")
-        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        given = self._named()
         if self.temperature is not None or self.top_p is not None:
-            given["do_sample"] = True
+            given.setdefault("do_sample", True)
         if self.seed is not None:
             # transformers draws from torch's one generator, so that is what a seed sets.
             import torch
 
             torch.manual_seed(self.seed)
+        return given
+
+    def sent(self) -> dict[str, Any]:
+        """What was given, for a server."""
+        return {**self._named(), **({} if self.seed is None else {"seed": self.seed})}
+
+    def _named(self) -> dict[str, Any]:
+        names = ("max_new_tokens", "num_beams", "temperature", "top_p", "repetition_penalty")
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
         return {**given, **values_of(self.generation, "--generation")}
 
 

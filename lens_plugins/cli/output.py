@@ -8,12 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
-
-if TYPE_CHECKING:
-    from ..inputs import ModalityInput
 
 __all__ = ["answer", "complain", "note", "one_line", "print_json", "progress"]
 
@@ -39,13 +36,13 @@ def print_json(value: Any) -> None:
 
 
 def answer(
-    inputs: Sequence[ModalityInput], prompt: str, text: str, *, host: str, seconds: float, **more: Any
-) -> dict[str, Any]:
+    files: Sequence[str | None], modalities: Sequence[str], prompt: str, text: str, *, host: str, seconds: float,
+    **more: Any,
+) -> dict[str, Any]:  # fmt: skip
     """What ``--json`` prints of an answer. `modality` is a list where there are several inputs."""
-    modalities = [each.modality for each in inputs]
     return {
-        "inputs": [each.source for each in inputs],
-        "modality": modalities[0] if len(modalities) == 1 else modalities,
+        "inputs": list(files),
+        "modality": modalities[0] if len(modalities) == 1 else list(modalities),
         "prompt": prompt,
         "text": text,
         "host": host,

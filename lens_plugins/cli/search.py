@@ -128,7 +128,7 @@ def _ranked(wanted: Tensor, vectors: Mapping[str, Tensor], top: int) -> Iterator
     import torch
 
     from ..hosts.retrieval import rank
-    from ..inputs.base import modality_of
+    from ..inputs.names import modality_of
 
     files = list(vectors)
     for number, score in rank(wanted, torch.stack(list(vectors.values())), top):

@@ -105,7 +105,8 @@ class Session:
             Unsupported: there is no lens for its modality.
         """
         from ..files.opening import check_file
-        from ..inputs.base import parse_source, read_as
+        from ..inputs.base import read_as
+        from ..inputs.names import parse_source
 
         check_file(parse_source(file)[1])  # before a lens is loaded for it
         return replace(read_as(file, None, self._settings), source=file)

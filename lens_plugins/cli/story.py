@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from .options import Fuse, GenerationOptions, HostOptions, InputOptions, Json, spelled_out
-from .session import Session, file_names
-from .together import answer_together
+from .answering import answer_together, answering
+from .options import Fuse, GenerationOptions, InputOptions, Json, ServedHostOptions, spelled_out
+from .session import file_names
 
 __all__ = ["PROMPT", "story"]
 
@@ -19,7 +19,7 @@ PROMPT = "Create a short story around the given visual contents."
 @spelled_out
 def story(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Of any modalities; - reads names from stdin.")],
-    host: HostOptions,
+    host: ServedHostOptions,
     reading: InputOptions,
     generation: GenerationOptions,
     prompt: Annotated[str, typer.Option(help="What to ask.")] = PROMPT,
@@ -33,4 +33,4 @@ def story(
       lens-plugins story piano.npy beach.jpg
       lens-plugins story dog.glb sea.flac beach.jpg --fuse llm --max-new-tokens 120
     """
-    answer_together(Session(host, reading), file_names(files), prompt, fuse=fuse, generation=generation, json=json)
+    answer_together(answering(host, reading), file_names(files), prompt, fuse=fuse, generation=generation, json=json)

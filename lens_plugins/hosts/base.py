@@ -19,7 +19,7 @@ from typing_extensions import Self
 from ..catalog import find_modality
 from ..errors import ConfigError, DoesNotFit, InputError, Unsupported
 from ..inputs import ModalityInput, read
-from ..inputs.base import check_settings, has_clips, read_as
+from ..inputs.base import check_settings, described, has_clips, read_as
 from ..inputs.image import ImageSettings
 from ..lens.lens import Lens
 from ..lens.loading import has_vit_copy, load_lens
@@ -424,20 +424,30 @@ class Host(Embedding):
             for request, features in zip(requests, plan.features(encoded))
         ]
 
-    def read(self, source: Source, modality: str | None = None, *, clips: int | None = None) -> ModalityInput:
+    def read(
+        self,
+        source: Source,
+        modality: str | None = None,
+        *,
+        clips: int | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> ModalityInput:
         """Read an input as the lens of its modality wants it, or as this host wants pictures.
 
         Args:
             source: as in `lens_plugins.read`; an array of sound comes with its rate, ``(array, 16000)``.
             modality: what it is, where its name does not say it.
             clips: how many clips to take of a recording; None: as the lens was trained.
+            settings: what describes the one input, by modality and field, as ``{"depth": {"kind": "depth_mm"}}``; see
+                `InputSettings.per_input`.
 
         Raises:
+            ConfigError: a setting that does not describe one input.
             InputError: it cannot be read, or it is a `ModalityInput` that was read with other settings.
             Unsupported: no lens for its modality is plugged.
         """
         if not isinstance(source, ModalityInput):
-            return read_as(source, modality, lambda name: self._settings(name, clips))
+            return read_as(source, modality, lambda name: described(self._settings(name, clips), settings, name))
         given = read(source, modality)  # which compares the modalities
         lens = f"the {given.modality} lens of {self.name}" if given.modality in self._lenses else self.name
         check_settings(given, self._settings(given.modality), lens)

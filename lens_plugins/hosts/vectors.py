@@ -27,7 +27,7 @@ from ..catalog import find_modality
 from ..errors import CheckpointError, InputError, Unsupported
 from ..files.digests import sha256_of
 from ..files.opening import read_bytes
-from ..inputs.base import modality_of, parse_source
+from ..inputs.names import modality_of, parse_source
 from ..lens.lens import Lens
 from ..splice.frozen import digest, tensor_digest
 

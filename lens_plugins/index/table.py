@@ -23,7 +23,8 @@ from ..catalog import find_modality
 from ..errors import CheckpointError, ConfigError, DoesNotFit, InputError, LensPluginsError, Unsupported
 from ..files.opening import reason_of
 from ..hosts.vectors import HostDigests, content_digest, embed_each, settings_of, text_digest
-from ..inputs.base import modality_of, parse_source, several
+from ..inputs.base import several
+from ..inputs.names import modality_of, parse_source
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,11 +7,11 @@ from .._lazy import lazy_names as _lazy_names
 if TYPE_CHECKING:  # lazy: a worker process that reads recordings for us needs none of these, and no torch
     from .audio import AudioSettings as AudioSettings
     from .base import ModalityInput as ModalityInput
-    from .base import parse_source as parse_source
     from .base import read as read
     from .depth import DepthSettings as DepthSettings
     from .eeg import EegSettings as EegSettings
     from .image import ImageSettings as ImageSettings
+    from .names import parse_source as parse_source
     from .point_cloud import PointCloudSettings as PointCloudSettings
     from .tactile import TactileSettings as TactileSettings
 
@@ -23,7 +23,7 @@ _HOME = {
     "ModalityInput": ".base",
     "PointCloudSettings": ".point_cloud",
     "TactileSettings": ".tactile",
-    "parse_source": ".base",
+    "parse_source": ".names",
     "read": ".base",
 }
 

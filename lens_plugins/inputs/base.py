@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Protocol, TypeAlias, TypeGuard
@@ -20,6 +19,7 @@ from ..catalog import ModalityRow, find_modality, modalities, modality_of_suffix
 from ..errors import ConfigError, InputError
 from ..files.opening import MAX_FILE_BYTES, check_file, local_path
 from .checks import check_result
+from .names import parse_source
 from .objects import is_recording, write_object
 
 __all__ = [
@@ -27,10 +27,9 @@ __all__ = [
     "Payload",
     "Source",
     "check_settings",
+    "described",
     "has_clips",
     "is_several",
-    "modality_of",
-    "parse_source",
     "read",
     "read_as",
     "several",
@@ -166,41 +165,27 @@ def check_settings(given: ModalityInput, wanted: FrozenConfig | None, reader: st
         )
 
 
-def parse_source(source: str) -> tuple[str | None, Path]:
-    """Split "depth:room.png" into ("depth", Path("room.png")); without a prefix the first is None.
+def described(
+    settings: FrozenConfig | None, given: Mapping[str, Mapping[str, Any]] | None, modality: str
+) -> FrozenConfig | None:
+    """Settings with what is said of one input in place.
 
-    One letter before the colon is a Windows drive. A file whose name starts with a modality and a colon is meant by
-    "./depth:room.png".
-
-    Raises:
-        InputError: nothing there, a web address, or a prefix that is no modality (unless a file has that very name).
-    """
-    prefix, colon, rest = source.partition(":")
-    if not colon or len(prefix) < 2 or not prefix.replace("_", "").replace("-", "").isalnum():
-        prefix, rest = "", source
-    if not rest.strip():
-        raise InputError(f"The input {source!r} names no file; give a path, such as chair.ply or depth:room.png.")
-    if rest.startswith("//"):
-        raise InputError(f"{source} is a web address, which is not fetched; download it and give the file.")
-    if not prefix:
-        return None, local_path(rest)
-    if prefix in modalities():
-        return prefix, local_path(rest)
-    if os.path.lexists(source):
-        return None, Path(source)
-    near = get_close_matches(prefix, modalities(), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise InputError(f"The prefix {prefix!r} of {source} is no modality{hint} Known: {', '.join(modalities())}.")
-
-
-def modality_of(source: str) -> str | None:
-    """What a file is by its prefix or its ending; None where neither says it.
+    Args:
+        settings: of the reader.
+        given: by modality, fields of `InputSettings.per_input` and their values.
+        modality: what the input is.
 
     Raises:
-        InputError: as `parse_source`.
+        ConfigError: a field that does not describe one input, or a wrong value of one that does.
     """
-    named, path = parse_source(source)
-    return named or modality_of_suffix(path.suffix)
+    own = (given or {}).get(modality)
+    if not own or settings is None:
+        return settings
+    free = getattr(settings, "per_input", ())
+    for name in own:
+        if name not in free:
+            raise ConfigError(f"The setting {modality}.{name} is the reader's; an input may set {' or '.join(free)}.")
+    return type(settings).from_dict({**settings.to_dict(), **own})
 
 
 def wrong_suffix(path: Path, row: ModalityRow) -> InputError:

@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..files.opening import MAX_FILE_BYTES, parsing
 from .arrays import as_array
 
-__all__ = ["is_recording", "write_object"]
+__all__ = ["is_recording", "suffix_of", "write_object"]
 
 _EEG_SECONDS = 60  # of a recording: readers see no more of one
 _MOST_CHANNELS = 8
@@ -130,7 +130,7 @@ def _write_bytes(content: bytes, name: object, folder: Path) -> Path:
     if len(content) > MAX_FILE_BYTES:
         raise InputError(f"The bytes given are {len(content)} in number; at most {MAX_FILE_BYTES} are read.")
     safe = re.sub(r"[^\w.-]", "_", Path(str(name or "")).name)[-100:]  # what errors call it
-    path = folder / (safe if Path(safe).suffix else f"{safe or 'bytes'}{_suffix_of(content)}")
+    path = folder / (safe if Path(safe).suffix else f"{safe or 'bytes'}{suffix_of(content)}")
     if not path.suffix:
         raise InputError(
             f"{len(content)} bytes do not say what file they are of; give "
@@ -140,7 +140,8 @@ def _write_bytes(content: bytes, name: object, folder: Path) -> Path:
     return path
 
 
-def _suffix_of(content: bytes) -> str:
+def suffix_of(content: bytes) -> str:
+    """The ending that bytes tell by how they begin; "" where they do not."""
     if content[:4] == b"RIFF":
         return _RIFF.get(content[8:12], "")
     return next((suffix for start, suffix in _KINDS if content.startswith(start)), "")

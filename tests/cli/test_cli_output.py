@@ -1,24 +1,17 @@
 import json
 
-import torch
-
 from lens_plugins.cli.output import answer, complain, one_line, print_json, progress
-from lens_plugins.inputs import ModalityInput
-
-
-def given(*names):
-    return [ModalityInput(modality, torch.zeros(1), f"{modality}.x") for modality in names]
 
 
 def test_an_answer_about_one_input():
-    found = answer(given("audio"), "what?", "rain", host="h", seconds=1.23456)
+    found = answer(["audio.x"], ["audio"], "what?", "rain", host="h", seconds=1.23456)
     assert found == {
         "inputs": ["audio.x"], "modality": "audio", "prompt": "what?", "text": "rain", "host": "h", "seconds": 1.235,
     }  # fmt: skip
 
 
 def test_an_answer_about_several_inputs_lists_their_modalities():
-    found = answer(given("audio", "eeg"), "what?", "rain", host="h", seconds=1, fuse="llm")
+    found = answer(["a.wav", "b.npy"], ["audio", "eeg"], "what?", "rain", host="h", seconds=1, fuse="llm")
     assert (found["modality"], found["fuse"]) == (["audio", "eeg"], "llm")
 
 

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 import lens_plugins as lp
 from lens_plugins import Text, catalog, load_host
 from lens_plugins.errors import CheckpointError, ConfigError, DoesNotFit, InputError, Unsupported
-from lens_plugins.hosts.retrieval import check_labels, rank
+from lens_plugins.hosts.labels import check_labels
+from lens_plugins.hosts.retrieval import rank
 from lens_plugins.hosts.text_tower import HEAD_FILE, find_text_tower, load_text_head, load_text_tower
 from lens_plugins.splice import digest
 from lens_plugins.testing.small import TEXT_WIDTH, WIDTH, small_host, small_input, small_lens, write_text_tower

@@ -316,6 +316,12 @@ class SeedLlamaHost(Host):
         ids, mask = self._batch([self._opened(self.style.render(text), order)])
         yield from stream_text(partial(self._generate, ids, mask, order), _TextOnly(self.tokenizer, self.vocabulary))
 
+    def decode(self, ids: Tensor) -> str:
+        """Text of new token ids (T,); pictures are left out."""
+        with TOKENIZING:
+            words = _TextOnly(self.tokenizer, self.vocabulary)
+            return words.decode(ids.tolist(), skip_special_tokens=True).strip()
+
     def place(self, seen: Sequence[Seen], prompts: Sequence[str]) -> list[str]:
         """Instructions with the codes of what was seen put in their places."""
         return [
