@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .lens.config import LensConfig as LensConfig
     from .lens.lens import Lens as Lens
     from .lens.loading import load_lens as load_lens
+    from .serve.client import connect as connect
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ _HOME = {
     "Lens": ".lens.lens",
     "LensConfig": ".lens.config",
     "Index": ".index.table",
+    "connect": ".serve.client",
 }
 __all__ = [*_HOME, "LensPluginsError", "__version__"]
 

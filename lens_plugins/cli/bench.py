@@ -1,4 +1,4 @@
-"""lens-plugins bench lens | host | memory | pocket | seed | pocket-seed | captions | evaluate | index | scene"""
+"""lens-plugins bench: one command for each table of figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["app", "captions", "evaluate", "host", "index", "lens", "memory", "pocket", "pocket_seed", "scene", "seed"]
+__all__ = [
+    "app",
+    "captions",
+    "evaluate",
+    "host",
+    "index",
+    "lens",
+    "memory",
+    "pocket",
+    "pocket_seed",
+    "scene",
+    "seed",
+    "serve",
+]
 
 app = typer.Typer(name="bench", no_args_is_help=True, help="Measure again what the documentation claims.")
 
@@ -214,3 +227,24 @@ def scene(
     from ..bench.rooms import run
 
     typer.echo(run(folder, rooms, objects, seed, host))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(metavar="ID", help="Which host answers.")] = "pocket-instructblip",
+    lens: Annotated[str, typer.Option(metavar="ID", help="Which point-cloud lens.")] = "pocket-point-cloud",
+    clients: Annotated[int, typer.Option(min=1, help="That ask at once.")] = 64,
+    each: Annotated[int, typer.Option(min=1, help="Requests of each.")] = 20,
+    batch_size: Annotated[int, typer.Option(min=1, help="Requests that are answered together.")] = 16,
+    threads: Threads = 1,
+) -> None:
+    """Compare a server with `generate_batch` on the same requests, and time many clients at once.
+
+    \b
+    Example:
+      lens-plugins bench serve --clients 64 --each 20
+    """
+    from ..bench.serve import run
+
+    note = partial(typer.echo, err=True)
+    typer.echo(run(host, lens, clients=clients, each=each, batch_size=batch_size, threads=threads, note=note))

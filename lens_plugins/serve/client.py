@@ -45,7 +45,8 @@ class Answer(Reply):
     """A reply with what the server says beside it.
 
     Attributes:
-        told: modalities of the inputs, the prompt that was asked, the place of fusion.
+        told: modalities of the inputs, the prompt that was asked, the place of fusion, and in `milliseconds` where the
+            server's time went: reading, waiting, computing, other.
     """
 
     told: Mapping[str, Any]
@@ -151,8 +152,10 @@ class Client:
             generation: as in `Host.generate`; `seed` makes sampling repeatable.
         """
         body = self._chat(inputs, prompt, modality, settings, generation, fuse=fuse, clips=clips)
-        answer = self._ask("POST", "/v1/chat/completions", body)
-        told = answer.get("lens_plugins", {})
+        with self._sent("POST", "/v1/chat/completions", body) as response:
+            answer = self._read(response)
+            times = response.headers.get("Server-Timing", "")
+        told = {**answer.get("lens_plugins", {}), "milliseconds": _milliseconds(times)}
         texts = [row["message"]["content"] or "" for row in answer["choices"]]
         others = map(Reply, texts) if len(texts) > 1 else ()
         reply = Answer(texts[0], score=told.get("score"), alternatives=others)
@@ -309,10 +312,13 @@ class Client:
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         with self._sent(method, path, body) as response:
-            try:
-                return json.loads(response.read())
-            except (ValueError, HTTPException, OSError) as error:
-                raise Unavailable(f"{self.url} broke off its answer ({_reason(error)}); ask again.") from error
+            return self._read(response)
+
+    def _read(self, response: HTTPResponse) -> Any:
+        try:
+            return json.loads(response.read())
+        except (ValueError, HTTPException, OSError) as error:
+            raise Unavailable(f"{self.url} broke off its answer ({_reason(error)}); ask again.") from error
 
     @contextmanager
     def _sent(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Iterator[HTTPResponse]:
@@ -410,6 +416,12 @@ def _written(source: Any) -> tuple[bytes, str]:
         if file is None:
             raise InputError(f"A {type(source).__name__} is no input; give a file, bytes, an array or a picture.")
         return file.read_bytes(), file.name
+
+
+def _milliseconds(times: str) -> dict[str, float]:
+    """Where the server's time went: "reading;dur=3.1, waiting;dur=0.2" by its names."""
+    named = (part.strip().split(";dur=") for part in times.split(",") if ";dur=" in part)
+    return {name: float(value) for name, value in named}
 
 
 def _lines(response: HTTPResponse, url: str) -> Iterator[bytes]:
