@@ -30,13 +30,13 @@ from .columns import Kind, as_arrow, as_json, schema_of, text_of
 from .plan import Plan
 from .rows import BLOCK, Listing
 
-__all__ = ["FORMATS", "Finished", "Parts", "check_output", "format_of"]
+__all__ = ["FORMAT", "FORMATS", "PART", "Finished", "Parts", "check_output", "format_of", "other_inputs"]
 
 FORMATS = (".jsonl", ".csv", ".parquet")
 _ROWS, _SECONDS = 1024, 60.0  # after which a part is written
 _GROUP = 8192  # rows of a row group in Parquet
-_PART = re.compile(r"part-(\d{12})-(\d{6})\.\w+")
-_FORMAT = 1
+PART = re.compile(r"part-(\d{12})-(\d{6})\.\w+")
+FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Parts:
         """
         found = []
         if self.folder.is_dir():
-            named = (_PART.fullmatch(name) for name in os.listdir(self.folder))
+            named = (PART.fullmatch(name) for name in os.listdir(self.folder))
             found = sorted((int(name[1]), int(name[2])) for name in named if name)
         end = 0
         for first, count in found:
@@ -250,9 +250,9 @@ class Parts:
     def _resume(self) -> None:
         """Go on with what is there, if it is of this plan and these inputs."""
         noted = read_json_object(self.notes)
-        if noted.get("format") != _FORMAT:
-            raise CheckpointError(f"{self.notes} has format {noted.get('format')!r}; this version reads {_FORMAT}.")
-        differs = [*self.plan.differences(noted["plan"]), *self._other_inputs(noted["inputs"])]
+        if noted.get("format") != FORMAT:
+            raise CheckpointError(f"{self.notes} has format {noted.get('format')!r}; this version reads {FORMAT}.")
+        differs = [*self.plan.differences(noted["plan"]), *other_inputs(self.listing, noted["inputs"])]
         if differs:
             raise ConfigError(
                 f"{brief(self.output)} was begun otherwise ({'; '.join(differs)}). Run it as it was begun, give another "
@@ -261,19 +261,11 @@ class Parts:
         if noted["finished"] is not None and (self.is_folder or self.output.exists()):
             self.finished = Finished(**noted["finished"])
 
-    def _other_inputs(self, noted: Mapping[str, Any]) -> list[str]:
-        if noted["digest"] == self.listing.digest:
-            return []
-        blocks = list(self.listing.blocks)
-        same = next((n for n, pair in enumerate(zip(blocks, noted["blocks"])) if pair[0] != pair[1]), None)
-        place = "" if same is None else f", the first other one from row {same * BLOCK} on"
-        return [f"inputs: {noted['rows']} rows there, {self.listing.count} now{place}"]
-
     def _note(self) -> None:
         """Write what this run is."""
         finished = None if self.finished is None else vars(self.finished)
         inputs = {"rows": self.listing.count, "digest": self.listing.digest, "blocks": self.listing.blocks}
-        told = {"format": _FORMAT, "software": f"lens-plugins {__version__}", "finished": finished}
+        told = {"format": FORMAT, "software": f"lens-plugins {__version__}", "finished": finished}
         with replacing(self.notes, error=InputError) as temporary:
             text = json.dumps({**told, "plan": self.plan.to_dict(), "inputs": inputs}, indent=1, ensure_ascii=False)
             _write_bytes(temporary, text.encode())
@@ -282,7 +274,7 @@ class Parts:
         if not self.folder.is_dir():
             return
         for name in os.listdir(self.folder):
-            if _PART.fullmatch(name) or name.startswith(".part-"):
+            if PART.fullmatch(name) or name.startswith(".part-"):
                 (self.folder / name).unlink()
         if not keep_folder and not self.is_folder:
             self.close()
@@ -378,6 +370,16 @@ class Parts:
             raise CheckpointError(
                 f"{part} holds {len(numbers)} rows, others than its name says; delete it and run again."
             )
+
+
+def other_inputs(listing: Listing, noted: Mapping[str, Any]) -> list[str]:
+    """What a list of inputs has otherwise than the one that a run noted; nothing where they are the same."""
+    if noted["digest"] == listing.digest:
+        return []
+    pairs = zip(listing.blocks, noted["blocks"])
+    same = next((number for number, (mine, theirs) in enumerate(pairs) if mine != theirs), None)
+    place = "" if same is None else f", the first other one from row {same * BLOCK} on"
+    return [f"inputs: {noted['rows']} rows there, {listing.count} now{place}"]
 
 
 def _numbers(data: bytes, kind: str) -> Iterator[tuple[int, bool]]:

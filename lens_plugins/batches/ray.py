@@ -19,26 +19,22 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import errors
 from .._optional import require
-from ..errors import ConfigError, InputError, LensPluginsError
+from ..errors import ConfigError, InputError, Interrupted, LensPluginsError
 from ..files.opening import reason_of
 from .columns import columns_of
+from .local import Done
 from .plan import Plan
-from .readers import Readers
-from .readers import _cut as cut_units
+from .readers import Readers, cut_units
 from .remote import BUSY, RemoteParts, Written, check_address, rows_table
-from .rows import Inputs, Listing, Row
+from .rows import Inputs, Listing, Rolling, Row
 from .worker import Settings, Worker
 
-if TYPE_CHECKING:
-    from .parts import Finished
-
-__all__ = ["LOCAL", "Cluster", "measured", "run_on_ray"]
+__all__ = ["LOCAL", "Cluster", "run_on_ray"]
 
 LOCAL = "local"
 """As an address: a Ray of this machine that is started for the run and ended with it."""
@@ -102,10 +98,12 @@ class Cluster:
         """
         device = plan.loading.get("device", plan.loading.get("device_map"))
         on_gpu = device is not None and str(device) not in ("cpu", "mps")
+        if isinstance(device, int) or str(device).startswith("cuda:"):
+            raise ConfigError(f"device is {device!r}, a GPU of one machine; Ray gives each host its own: say 'cuda'.")
         gpus = (1.0 if on_gpu else 0.0) if self.gpus is None else self.gpus
         if gpus and not on_gpu:
             raise ConfigError(f"gpus is {gpus:g}, but the host is loaded on the CPU; give a device, as device='cuda'.")
-        if on_gpu and not gpus:
+        if on_gpu and not gpus and device != "auto":
             raise ConfigError(f"The host is loaded on {device}, but gpus is 0, so actors see none; give gpus.")
         return gpus
 
@@ -113,77 +111,80 @@ class Cluster:
 def run_on_ray(
     plan: Plan,
     inputs: Inputs,
-    listing: Listing,
     output: str | os.PathLike[str],
     cluster: Cluster = Cluster(),
     *,
+    listing: Listing | None = None,
     overwrite: bool = False,
     note: _Note | None = None,
     say: _Say | None = None,
-) -> Finished:
+) -> Done:
     """Answer all rows on Ray; what is written already is not answered again.
 
     Args:
         plan: what to do. Hosts, lenses and inputs are where every machine finds them under the same name.
         inputs: to go through.
-        listing: of them.
         output: a folder or an address, to hold Parquet parts.
         cluster: where, and with how much.
+        listing: of the inputs, where they have been looked through.
         overwrite: begin afresh, whatever is there.
         note: told how many rows are written, of how many, when there are more.
         say: told what the run waits for.
 
     Raises:
         LensPluginsError: as a run on one machine; besides, the cluster cannot be reached or gives up.
+        Interrupted: by Ctrl-C; what was written is kept.
     """
-    return measured(plan, inputs, listing, output, cluster, overwrite=overwrite, note=note, say=say)[0]
-
-
-def measured(
-    plan: Plan,
-    inputs: Inputs,
-    listing: Listing,
-    output: str | os.PathLike[str],
-    cluster: Cluster,
-    *,
-    overwrite: bool = False,
-    note: _Note | None = None,
-    say: _Say | None = None,
-) -> tuple[Finished, float, float]:
-    """`run_on_ray`, and the seconds that its hosts were answering, and those from the first actor to the last row."""
     check_address(output)
     cluster = replace(cluster, gpus=cluster.gpus_for(plan))
     require("ray.data", extra="ray", purpose="A run on Ray")
+    listing = listing or inputs.listing()
+    if plan.task == "ask" and plan.prompt is None and not listing.prompted:
+        raise InputError("There is no question: give a prompt, or a table with a column prompt.")
+    columns_of(plan.task, listing.columns, several=listing.several, width=1)  # refuses names that clash
     parts = RemoteParts(output, plan, listing, overwrite=overwrite)
     try:
         if parts.finished is not None:
-            return parts.finished, 0.0, 0.0
-        done = parts.done()
-        written, took = list[Written](), 0.0
-        if sum(count for _, count in done) < listing.count:
-            # A Ray of this machine starts slowly: what is wrong with the host is told before. On a GPU it would stay.
-            seen = _look(plan, listing.modalities) if cluster.address == LOCAL and not cluster.gpus else None
-            with _connected(cluster) as ray, _noted(parts, note):
-                began = time.perf_counter()
-                written = _run(ray, parts, inputs, done, cluster, seen or _looked_at(ray, plan, listing, cluster, say))
-                took = time.perf_counter() - began
-        return parts.finish(written), sum(part.busy for part in written), took
+            return Done(parts.output, parts.finished.rows, parts.finished.failed)
+        with _stopping(parts):
+            return _run(parts, inputs, cluster, note, say)
     finally:
         parts.close()
 
 
-def _run(
-    ray: Any, parts: RemoteParts, inputs: Inputs, done: Sequence[tuple[int, int]], cluster: Cluster, seen: _Seen
-) -> list[Written]:
-    plan, listing = parts.plan, parts.listing
+def _run(parts: RemoteParts, inputs: Inputs, cluster: Cluster, note: _Note | None, say: _Say | None) -> Done:
+    done, total = parts.done(), parts.listing.count
+    computed = total - sum(count for _, count in done)
+    if not computed:
+        finished = parts.finish([])
+        return Done(parts.output, total, finished.failed)
+    # A Ray of this machine starts slowly: what is wrong with the host is told before. On a GPU it would stay there.
+    here = cluster.address == LOCAL and not cluster.gpus
+    seen = _look(parts.plan, parts.listing.modalities) if here else None
+    with _connected(cluster) as ray, _noted(parts, note):
+        seen = seen or _looked_at(ray, parts, cluster, say)
+        actors, readers = _pools(ray.cluster_resources(), cluster)
+        began = time.perf_counter()
+        known = replace(cluster, actors=actors, readers=readers)
+        written = _answered(ray, parts, _left(inputs, done, parts.listing), seen, known)
+        seconds = time.perf_counter() - began
+    finished = parts.finish(written)
+    busy = sum(part.busy for part in written) / (actors * seconds)
+    return Done(parts.output, total, finished.failed, computed, seconds, busy)
+
+
+def _answered(ray: Any, parts: RemoteParts, rows: Iterator[Row], seen: _Seen, cluster: Cluster) -> list[Written]:
+    """The run itself: units through both pools into parts."""
+    plan, listing, actors = parts.plan, parts.listing, cluster.actors or 1
     parts.columns = columns_of(plan.task, listing.columns, several=listing.several, width=seen.width)
-    actors, readers = _pools(ray.cluster_resources(), cluster)
-    left = -(-(listing.count - sum(count for _, count in done)) // plan.batch_size)  # units
-    together = max(1, min(_PART_ROWS // plan.batch_size, left // (_PARTS_EACH * actors)))
-    tables = list(_unit_tables(_left(inputs, done), plan.batch_size, together))
+    units = list(cut_units(rows, plan.batch_size))
+    together = max(1, min(_PART_ROWS // plan.batch_size, len(units) // (_PARTS_EACH * actors)))
+    tables = [_table(units[at : at + together]) for at in range(0, len(units), together)]
     sink = _sink(parts)
     with _context(ray.data.DataContext.get_current()), _errors():
-        read = _mapped(ray.data.from_arrow(tables), _Reading, (seen.settings, seen.host), readers, {"num_cpus": 1})
+        read = _mapped(
+            ray.data.from_arrow(tables), _Reading, (seen.settings, seen.host), cluster.readers or 1, {"num_cpus": 1}
+        )
         answered = _mapped(read, _Answering, (parts, listing.modalities), actors, cluster.takes)
         writers = max(1, actors // _ACTORS_A_WRITER)
         answered.write_datasink(sink, ray_remote_args={"num_cpus": 0}, concurrency=writers)
@@ -275,9 +276,9 @@ def _look(plan: Plan, modalities: frozenset[str]) -> _Seen:
 # Here
 
 
-def _looked_at(ray: Any, plan: Plan, listing: Listing, cluster: Cluster, say: _Say | None) -> _Seen:
+def _looked_at(ray: Any, parts: RemoteParts, cluster: Cluster, say: _Say | None) -> _Seen:
     """`_look` on the cluster, once there is room."""
-    coming = ray.remote(**cluster.takes)(_look).remote(plan, listing.modalities)
+    coming = ray.remote(**cluster.takes)(_look).remote(parts.plan, parts.listing.modalities)
     with _errors():
         while not ray.wait([coming], timeout=_WAIT_SECONDS)[0]:
             free = ray.available_resources()
@@ -298,24 +299,41 @@ def _pools(resources: Mapping[str, float], cluster: Cluster) -> tuple[int, int]:
     return cluster.actors or max(1, int(room)), readers
 
 
-def _left(inputs: Inputs, done: Sequence[tuple[int, int]]) -> Iterator[Row]:
-    """Rows that are in no part."""
-    parts = iter([*done, (1 << 62, 0)])
+def _left(inputs: Inputs, done: Sequence[tuple[int, int]], listing: Listing) -> Iterator[Row]:
+    """Rows that are in no part; all of them go into the digest, so that a change is seen.
+
+    Raises:
+        InputError: they are others than those of the listing.
+    """
+    parts, rolling = iter([*done, (1 << 62, 0)]), Rolling()
     first, count = next(parts)
     for row in inputs:
+        rolling.add(row)
         while row.number >= first + count:
             first, count = next(parts)
         if row.number < first:
             yield row
+    if rolling.digest != listing.digest:
+        raise InputError("The inputs have changed while they were read; give the result another name, or overwrite it.")
 
 
-def _unit_tables(rows: Iterator[Row], batch_size: int, together: int) -> Iterator[Any]:
-    """Tables of pickled units, some together."""
+def _table(units: Sequence[Sequence[Row]]) -> Any:
+    """A block of pickled units."""
     import pyarrow as pa
 
-    units = cut_units(rows, batch_size)
-    while several := list(islice(units, together)):
-        yield pa.table({"unit": pa.array([pickle.dumps(unit) for unit in several], pa.large_binary())})
+    return pa.table({"unit": pa.array([pickle.dumps(unit) for unit in units], pa.large_binary())})
+
+
+@contextmanager
+def _stopping(parts: RemoteParts) -> Iterator[None]:
+    """Ctrl-C, and SIGTERM as Ray hands it on, end the run with a sentence."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        kept = sum(count for _, count in parts.done())
+        raise Interrupted(
+            f"Stopped: {kept} of {parts.listing.count} rows are kept; the same call again goes on with {parts.output}."
+        ) from stop
 
 
 @contextmanager

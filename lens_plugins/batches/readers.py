@@ -25,7 +25,7 @@ from ..inputs import ModalityInput
 from .rows import Row
 from .worker import Prepared, Reader, Settings
 
-__all__ = ["SECONDS", "Readers", "default_readers", "serve"]
+__all__ = ["SECONDS", "Readers", "cut_units", "default_readers", "serve"]
 
 SECONDS = 120.0
 """Until a reader is given up that reads one row."""
@@ -69,11 +69,11 @@ class Readers:
         """
         coming = iter(rows)
         if self._pool is None:
-            for unit in _cut(coming, batch_size):
+            for unit in cut_units(coming, batch_size):
                 yield self._reader.read(unit)
             return
         waiting: deque[list[Future[Prepared]]] = deque()
-        for unit in _cut(coming, batch_size):
+        for unit in cut_units(coming, batch_size):
             waiting.append([self._pool.submit(self._read, row) for row in unit])
             if len(waiting) > max(_AHEAD, -(-2 * self._count // batch_size)):
                 yield [one.result() for one in waiting.popleft()]
@@ -135,7 +135,7 @@ class Readers:
         return Prepared(row, tuple(inputs))
 
 
-def _cut(rows: Iterator[Row], batch_size: int) -> Iterator[list[Row]]:
+def cut_units(rows: Iterator[Row], batch_size: int) -> Iterator[list[Row]]:
     """Rows whose numbers, divided by `batch_size`, are the same whole number."""
     unit: list[Row] = []
     for row in rows:

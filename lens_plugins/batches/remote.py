@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,15 +17,14 @@ from .._optional import require
 from ..errors import CheckpointError, ConfigError, InputError, InternalError, Unsupported
 from ..files.opening import brief, local_path, reason_of
 from .columns import Kind, as_arrow, schema_of
-from .parts import _FORMAT as FORMAT
-from .parts import _PART as PART
-from .parts import Finished
+from .parts import FORMAT, PART, Finished, other_inputs
 from .plan import Plan
-from .rows import BLOCK, Listing
+from .rows import Listing
 
 __all__ = ["BUSY", "RemoteParts", "Written", "check_address", "part_name"]
 
 _WHOLE = ("s3", "gcs", "gs", "abfs", "abfss", "az", "adl", "oss")  # stores that show a file when it is complete
+_PICTURE = re.compile(r"\d{9}\.png")
 BUSY = "_busy"
 """A column of answered rows that is not written: the seconds that a host took."""
 _NOTES, _LOCK, _UNFINISHED = "_plan.json", "_lock", ".part-"
@@ -185,6 +185,8 @@ class RemoteParts:
             if noted is not None:
                 self.files.delete_file(f"{self.folder}/{_NOTES}")
             self._delete(name for name in names if PART.fullmatch(name))
+            pictures = f"{self.folder}.pictures"
+            self._delete((name for name in self._names(pictures) if _PICTURE.fullmatch(name)), pictures)
         elif noted is not None:
             self._resume(noted)
         elif names:
@@ -201,7 +203,7 @@ class RemoteParts:
             raise CheckpointError(
                 f"{self.output}/{_NOTES} has format {noted.get('format')!r}; this version reads {FORMAT}."
             )
-        differs = [*self.plan.differences(noted["plan"]), *self._other_inputs(noted["inputs"])]
+        differs = [*self.plan.differences(noted["plan"]), *other_inputs(self.listing, noted["inputs"])]
         if differs:
             raise ConfigError(
                 f"{brief(self.output)} was begun otherwise ({'; '.join(differs)}). Run it as it was begun, give "
@@ -209,14 +211,6 @@ class RemoteParts:
             )
         if noted["finished"] is not None:
             self.finished = Finished(**noted["finished"])
-
-    def _other_inputs(self, noted: Mapping[str, Any]) -> list[str]:
-        if noted["digest"] == self.listing.digest:
-            return []
-        pairs = enumerate(zip(self.listing.blocks, noted["blocks"]))
-        same = next((number for number, (mine, theirs) in pairs if mine != theirs), None)
-        place = "" if same is None else f", the first other one from row {same * BLOCK} on"
-        return [f"inputs: {noted['rows']} rows there, {self.listing.count} now{place}"]
 
     def _take_lock(self) -> None:
         """One run at a time on a disk that can say so; an object store cannot."""
@@ -257,15 +251,15 @@ class RemoteParts:
 
     # Files
 
-    def _names(self) -> list[str]:
+    def _names(self, folder: str | None = None) -> list[str]:
         from pyarrow import fs
 
-        found = self.files.get_file_info(fs.FileSelector(self.folder, allow_not_found=True))
+        found = self.files.get_file_info(fs.FileSelector(folder or self.folder, allow_not_found=True))
         return sorted(info.base_name for info in found if info.is_file)
 
-    def _delete(self, names: Iterable[str]) -> None:
+    def _delete(self, names: Iterable[str], folder: str | None = None) -> None:
         for name in names:
-            self.files.delete_file(f"{self.folder}/{name}")
+            self.files.delete_file(f"{folder or self.folder}/{name}")
 
     def _put(self, place: str, data: bytes) -> None:
         """Write a file whole, over the one that may be there."""

@@ -53,6 +53,7 @@ class Costs:
         write: of one process.
         sent: bytes of the tensor that goes from a reader to a host.
         kept: bytes of a row in Parquet.
+        worked: processor seconds of reading and answering, which other work on the machine hardly changes.
     """
 
     read: float
@@ -60,6 +61,7 @@ class Costs:
     write: float
     sent: float
     kept: float
+    worked: float
 
     @property
     def alone(self) -> float:
@@ -152,14 +154,15 @@ def _measure(worker: Worker, paths: Sequence[Path], folder: Path) -> Costs:
     reader, inputs = worker.reader(), list(Inputs([{"path": str(path)} for path in islice(cycle(paths), size)]))
     columns = columns_of("embed", {}, several=False, width=worker.width)
     parquet = require("pyarrow.parquet", extra="batch", purpose="A run")
-    read, answered, written, kept = [], [], [], 0
+    read, answered, written, worked, kept = [], [], [], [], 0
     vectors = _vectors(_PART_ROWS, worker.width or 1)  # all different, as those of different files are
     for _ in range(_UNITS + 1):
-        times = [time.perf_counter()]
+        times, busy = [time.perf_counter()], time.process_time()
         unit = reader.read(inputs)
         times.append(time.perf_counter())
         lines = worker.answer(unit)
         times.append(time.perf_counter())
+        worked.append((time.process_time() - busy) / size)
         many = [{**line, "vector": vector} for line, vector in zip(cycle(lines), vectors)]
         place = folder / "part.parquet"
         told = time.perf_counter()
@@ -169,7 +172,8 @@ def _measure(worker: Worker, paths: Sequence[Path], folder: Path) -> Costs:
         answered.append((times[2] - times[1]) / size)
         kept = place.stat().st_size
     sent = sum(_bytes(one) for one in unit) / size
-    return Costs(median(read[1:]), median(answered[1:]), median(written[1:]), sent, kept / _PART_ROWS)
+    reading, answering, writing = (median(every[1:]) for every in (read, answered, written))
+    return Costs(reading, answering, writing, sent, kept / _PART_ROWS, median(worked[1:]))
 
 
 def _bytes(one: Prepared) -> int:
@@ -203,41 +207,40 @@ def _run_lines(
 ) -> list[str]:
     """Whole runs beside what the costs predict."""
     lines = [
-        "| rows | predicted s | measured s | measured / predicted | GB read | MB of parts |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| rows | predicted s | measured s | ratio | of processor: predicted | measured | ratio | GB read |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     in_turn = [path for paths in zip(*files) for path in paths]
     count = 100
     while count <= rows:
         note(f"a run of {count} rows")
         paths = list(islice(cycle(in_turn), count))
-        seconds, held = _whole(worker, paths, folder / f"run{count}")
-        wanted, size = count * costs.alone, sum(path.stat().st_size for path in paths)
-        lines.append(
-            f"| {count:,} | {wanted:.1f} | {seconds:.1f} | {seconds / wanted:.2f} | {size / 1e9:.2f} "
-            f"| {held / 1e6:.2f} |"
-        )
+        seconds, worked = _whole(worker, paths, folder / f"run{count}")
+        size = sum(path.stat().st_size for path in paths)
+        pairs = ((count * costs.alone, seconds), (count * costs.worked, worked))
+        told = (f"{wanted:.1f} | {found:.1f} | {found / wanted:.2f}" for wanted, found in pairs)
+        lines.append(f"| {count:,} | {' | '.join(told)} | {size / 1e9:.2f} |")
+        note(lines[-1])
         count *= 10
     return lines
 
 
-def _whole(worker: Worker, paths: Iterable[Path], folder: Path) -> tuple[float, int]:
-    """A run from files to parts in this process: seconds, and bytes of the parts."""
+def _whole(worker: Worker, paths: Iterable[Path], folder: Path) -> tuple[float, float]:
+    """A run from files to parts in this process: seconds, and seconds of the processor."""
     inputs = Inputs([{"path": str(path)} for path in paths])
     listing = inputs.listing()
     parts = RemoteParts(folder, worker.plan, listing)
     parts.columns = columns_of("embed", {}, several=False, width=worker.width)
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     try:
         written = []
         with Readers(0, worker.settings, worker.host.name) as readers:
             for lines in _parts(worker.answer(unit) for unit in readers.units(inputs, worker.plan.batch_size)):
                 written += parts.write([rows_table(lines, parts.columns)])
         parts.finish(written)
-        seconds = time.perf_counter() - began
+        return time.perf_counter() - began, time.process_time() - busy
     finally:
         parts.close()
-    return seconds, sum(part.stat().st_size for part in folder.glob("part-*"))
 
 
 def _parts(units: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:

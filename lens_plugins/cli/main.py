@@ -18,7 +18,7 @@ from .output import complain, one_line
 __all__ = ["COMMANDS", "command_line", "main", "run"]
 
 COMMANDS = (
-    *("caption", "ask", "story", "chat", "search", "classify", "scene", "doctor", "imagine", "serve", "train"),
+    *("caption", "ask", "story", "chat", "search", "classify", "scene", "doctor", "imagine", "batch", "serve", "train"),
     *("lens", "host", "index", "eval", "bench"),
 )
 """Commands and groups, each in the module of its name, in the order of ``--help``."""

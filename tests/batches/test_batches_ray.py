@@ -12,9 +12,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from lens_plugins.batches.columns import as_arrow, columns_of
+from lens_plugins.batches.columns import columns_of
+from lens_plugins.batches.local import Done, run_local
 from lens_plugins.batches.plan import Plan
-from lens_plugins.batches.readers import Readers
 from lens_plugins.batches.rows import Inputs
 from lens_plugins.batches.worker import Worker
 from lens_plugins.errors import CheckpointError, ConfigError, InputError, LensPluginsError
@@ -53,13 +53,11 @@ def inputs(folder):
     return Inputs(str(folder / "things"))
 
 
-def here(plan, inputs):
-    """The result of one process."""
-    worker, listing = Worker(plan), inputs.listing()
-    with Readers(0, worker.settings, worker.host.name) as readers:
-        rows = [row for unit in readers.units(inputs, plan.batch_size) for row in worker.answer(unit)]
-    columns = columns_of(plan.task, listing.columns, several=listing.several, width=worker.width)
-    return as_arrow(rows, columns, pa), columns
+def here(plan, inputs, output):
+    """The result of one process, and the columns that it has."""
+    run_local(plan, inputs, output, readers=0)
+    columns = columns_of(plan.task, {}, several=False, width=Worker(plan).width)
+    return there(output), columns
 
 
 def there(folder):
@@ -69,7 +67,7 @@ def there(folder):
 
 def test_the_same_rows_as_on_one_machine_and_a_run_that_goes_on(plan, inputs, tmp_path):
     """One run, since Ray takes long to start: some rows are there before, written as a run on one machine has them."""
-    wanted, columns = here(plan, inputs)
+    wanted, columns = here(plan, inputs, tmp_path / "here")
     listing, output = inputs.listing(), f"local://{tmp_path}/out"  # an address that fsspec alone knows
     begun = RemoteParts(output, plan, listing)
     begun.columns = columns
@@ -79,24 +77,29 @@ def test_the_same_rows_as_on_one_machine_and_a_run_that_goes_on(plan, inputs, tm
     (tmp_path / "out" / ".part-of-a-killed-run").touch()
     told = []
     ended = run_on_ray(
-        plan, inputs, listing, output, Cluster(actors=1, readers=1), note=lambda rows, of: told.append((rows, of))
+        plan, inputs, output, Cluster(actors=1, readers=1), note=lambda rows, of: told.append((rows, of))
     )
-    assert (ended.rows, ended.failed) == (16, 1)
+    assert (ended.output, ended.rows, ended.failed, ended.computed) == (output, 16, 1, 10)
+    assert 0 < ended.busy <= 1
     assert there(tmp_path / "out").equals(wanted)
     assert (tmp_path / "out" / part_name(6, 6)).stat().st_mtime_ns == before
     assert not (tmp_path / "out" / ".part-of-a-killed-run").exists()
     assert told
     assert all(rows <= of == 16 for rows, of in told)
     began = time.perf_counter()
-    assert run_on_ray(plan, inputs, listing, output) == ended
+    assert run_on_ray(plan, inputs, output) == Done(output, 16, 1)
     assert time.perf_counter() - began < 1  # Ray is not started for nothing
+    assert run_local(plan, inputs, tmp_path / "out").computed == 0  # one machine knows it as a result of its own
+    os.remove(tmp_path / "here" / "_plan.json")
+    with pytest.raises(InputError, match="is no result that this run began"):
+        run_on_ray(plan, inputs, tmp_path / "here")
 
 
 def test_what_is_refused_before_ray_starts(plan, inputs, tmp_path):
     listing, here_alone = inputs.listing(), Cluster()
 
     def run(output, cluster=here_alone, plan=plan, listing=listing):
-        run_on_ray(plan, inputs, listing, output, cluster)
+        run_on_ray(plan, inputs, output, cluster, listing=listing)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -125,7 +128,7 @@ def test_what_is_refused_before_ray_starts(plan, inputs, tmp_path):
 
 
 def test_parts_that_do_not_go_together(plan, inputs, tmp_path):
-    wanted, columns = here(plan, inputs)
+    wanted, columns = here(plan, inputs, tmp_path / "here")
     parts = RemoteParts(tmp_path / "out", plan, inputs.listing())
     parts.columns = columns
     written = parts.write([wanted.slice(0, 3), wanted.slice(9, 3), wanted.slice(12)])
@@ -143,7 +146,14 @@ def test_parts_that_do_not_go_together(plan, inputs, tmp_path):
         parts.done()
     with pytest.raises(InputError, match="Another run is writing"):
         RemoteParts(tmp_path / "out", plan, inputs.listing())
+    picture = parts.with_picture({"row": 7, "picture": b"a picture"})
+    assert (tmp_path / picture["picture"]).read_bytes() == b"a picture"
     parts.close()
+    (tmp_path / "out.pictures" / "mine.png").touch()
+    again = RemoteParts(tmp_path / "out", plan, inputs.listing(), overwrite=True)
+    assert (again.done(), again.finished) == ([], None)
+    assert os.listdir(tmp_path / "out.pictures") == ["mine.png"]
+    again.close()
 
 
 @pytest.mark.slow
@@ -151,7 +161,7 @@ def test_an_actor_is_killed_and_a_node_goes(plan, folder, tmp_path):
     """Two nodes of this machine; rows are there once, and the same as on one machine."""
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     many = Inputs([{"path": str(path)} for path in sorted((folder / "things").iterdir()) for _ in range(60)])
-    wanted, _ = here(plan, many)
+    wanted, _ = here(plan, many, tmp_path / "here")
     small = {"num_cpus": 2, "object_store_memory": 100_000_000}
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
     second, output, done = cluster.add_node(**small), tmp_path / "out", []
@@ -174,7 +184,7 @@ def test_an_actor_is_killed_and_a_node_goes(plan, folder, tmp_path):
     harming = threading.Thread(target=harm, daemon=True)
     try:
         harming.start()
-        ended = run_on_ray(plan, many, many.listing(), output, Cluster(cluster.address, actors=2, readers=1))
+        ended = run_on_ray(plan, many, output, Cluster(cluster.address, actors=2, readers=1))
         harming.join(60)
     finally:
         cluster.shutdown()
@@ -184,11 +194,10 @@ def test_an_actor_is_killed_and_a_node_goes(plan, folder, tmp_path):
 
 
 def test_a_host_or_lens_that_is_absent_is_told_as_on_one_machine(plan, inputs, folder, tmp_path):
-    listing = inputs.listing()
     for wrong in ({"lenses": {"audio": str(folder / "nowhere")}}, {"host": str(folder / "nowhere")}):
         changed = Plan("embed", **{"host": plan.host, "lenses": plan.lenses, **wrong})
         with pytest.raises(LensPluginsError, match="nowhere") as direct:
             Worker(changed)
         with pytest.raises(type(direct.value)) as found:
-            run_on_ray(changed, inputs, listing, tmp_path / next(iter(wrong)))
+            run_on_ray(changed, inputs, tmp_path / next(iter(wrong)))
         assert str(found.value) == str(direct.value)

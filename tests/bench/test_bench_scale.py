@@ -12,7 +12,7 @@ pytest.importorskip("lancedb")
 
 
 def test_costs_tell_what_is_narrowest():
-    costs = Costs(read=0.2, answer=0.5, write=0.01, sent=0, kept=0)
+    costs = Costs(read=0.2, answer=0.5, write=0.01, sent=0, kept=0, worked=0.7)
     assert costs.alone == pytest.approx(0.71)
     for readers, hosts, seconds, name in (
         (1, 1, 0.5, "the model"),
@@ -47,6 +47,7 @@ def test_what_is_foretold_follows_from_what_is_measured(tmp_path, monkeypatch):
     alone = sum(sum(row[:3]) for row in costs.values()) / 2 / 1e3
     assert float(run[1]) == pytest.approx(100 * alone, abs=0.06)
     assert float(run[2]) > 0
+    assert float(run[5]) > 0
     most = next(cells(line.replace(",", "")) for line in lines if line.startswith("| 1,000,000,000 |"))
     answer = sum(row[1] for row in costs.values()) / 2 / 1e3
     assert float(most[2]) == pytest.approx(1e9 * answer / 86_400, rel=0.05, abs=2)
