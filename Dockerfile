@@ -1,26 +1,22 @@
 # A server of lens-plugins with both hosts that ship, the page, and everything that they need: no network when it runs.
 #
-#   docker build -t lens-plugins .                               # for CPUs
-#   docker build --build-arg VARIANT=cuda -t lens-plugins:cuda . # for NVIDIA GPUs: docker run --gpus all
+#   docker build -t lens-plugins:cuda .                          # for NVIDIA GPUs: docker run --gpus all
+#   docker build --build-arg TORCH_INDEX=URL -t lens-plugins .   # for CPUs: pytorch.org names the URL
 #   docker run --rm -p 8000:8000 lens-plugins                    # the page is at http://localhost:8000
 #
 # Other hosts: docker run -p 8000:8000 -v models:/models lens-plugins --bind 0.0.0.0 --host /models/instructblip
 # A key for everyone: -e LENS_PLUGINS_API_KEY=...
 FROM python:3.11-slim
 
-ARG VARIANT=cpu
+ARG TORCH_INDEX=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 
 RUN useradd --create-home --uid 10001 lens
 WORKDIR /app
 COPY --chown=lens:lens . /app
 
-# torch for CPUs comes from its own index; the default index has the build for CUDA
-RUN if [ "$VARIANT" = cpu ]; then \
-        pip install --index-url https://download.pytorch.org/whl/cpu torch==2.13.0; \
-    else \
-        pip install torch==2.13.0; \
-    fi
+# the default index has torch for CUDA; for CPUs pytorch.org names another index, which is smaller by gigabytes
+RUN pip install torch==2.13.0 ${TORCH_INDEX:+--index-url "$TORCH_INDEX"}
 RUN pip install --constraint .constraints.txt --editable ".[serve,web,seed,draco,exr,index]"
 
 USER lens

@@ -13,10 +13,13 @@ import typer
 from ..errors import ConfigError, InputError
 from .options import BatchSize, Fuse, GenerationOptions, InputOptions, Prompt, TextHostOptions, pairs, spelled_out
 from .output import complain, note
+from .ray_options import RayOptions
 
 if TYPE_CHECKING:
+    from ..batches.local import Done
     from ..batches.plan import Plan
-    from ..batches.rows import Listing
+    from ..batches.ray import Cluster
+    from ..batches.rows import Inputs, Listing
 
 __all__ = ["batch"]
 
@@ -40,6 +43,7 @@ def batch(
     host: TextHostOptions,
     reading: InputOptions,
     generation: GenerationOptions,
+    ray: RayOptions,
     prompt: Prompt = None,
     fuse: Fuse = None,
     labels: Annotated[str | None, typer.Option(metavar="A,B,C", help="Of classify, with commas between.")] = None,
@@ -66,12 +70,15 @@ def batch(
       lens-plugins batch caption clouds -o captions.jsonl
       lens-plugins batch embed things.csv -o vectors.parquet
       lens-plugins batch classify "sounds/**/*.wav" --labels dog,rain -o labels.csv
+      lens-plugins batch embed things.csv -o s3://bucket/vectors --ray auto --device cuda
     """
     from ..batches.local import run_local
     from ..batches.parts import check_output
     from ..batches.rows import Inputs
 
-    check_output(output)
+    cluster = ray.cluster(readers)
+    if cluster is None:
+        check_output(output)
     plan = _plan(
         task, host, reading, generation,
         prompt=prompt, fuse=fuse, labels=tuple((labels or "").split(",")) if labels else (),
@@ -81,7 +88,10 @@ def batch(
     listing = rows.listing()
     _tell_listing(listing)
     with _progress(task) as told:
-        done = run_local(plan, rows, output, listing=listing, readers=readers, overwrite=overwrite, note=told)
+        if cluster is None:
+            done = run_local(plan, rows, output, listing=listing, readers=readers, overwrite=overwrite, note=told)
+        else:
+            done = _on_ray(plan, rows, output, cluster, listing=listing, overwrite=overwrite, note=told)
     what = f"{done.rows} rows in {done.output}"
     if done.computed:
         rate = done.computed / max(done.seconds, 1e-9)
@@ -90,6 +100,12 @@ def batch(
     if done.failed:
         complain(f"{done.failed} of {done.rows} rows have failed; the column error says why.")
         raise typer.Exit(InputError.exit_code)
+
+
+def _on_ray(plan: Plan, rows: Inputs, output: str, cluster: Cluster, **more: Any) -> Done:
+    from ..batches.ray import run_on_ray
+
+    return run_on_ray(plan, rows, output, cluster, say=note, **more)
 
 
 def _plan(task: str, host: TextHostOptions, reading: InputOptions, generation: GenerationOptions, **more: Any) -> Plan:

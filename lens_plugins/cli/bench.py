@@ -19,6 +19,7 @@ __all__ = [
     "memory",
     "pocket",
     "pocket_seed",
+    "scale",
     "scene",
     "seed",
     "serve",
@@ -187,6 +188,41 @@ def index(
     from ..bench.index import run
 
     typer.echo(run(host, rows=rows, queries=queries, note=partial(typer.echo, err=True)))
+
+
+@app.command()
+def scale(
+    host: Annotated[str, typer.Option(metavar="ID", help="What embeds.")] = "pocket-instructblip",
+    lens: Annotated[
+        list[str] | None, typer.Option(metavar="MODALITY=PATH", help="A lens beside the shipped ones; repeatable.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Where the host computes, as cuda; the CPU unless given.")] = None,
+    rows: Annotated[int, typer.Option(min=100, help="Of the largest whole run; each is ten times the last.")] = 1000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows that go through the host together.")] = 16,
+    hosts: Annotated[int, typer.Option(min=1, help="At work in the runs that are foretold.")] = 8,
+    threads: Threads = 1,
+) -> None:
+    """Foretell from a few rows what runs of up to a billion take, beside whole runs of 100, 1,000 …
+
+    \b
+    Example:
+      lens-plugins bench scale --rows 10000
+      lens-plugins bench scale --host Salesforce/instructblip-vicuna-7b --device cuda --lens audio=lens-audio
+    """
+    from ..bench.scale import run
+    from ..errors import InputError
+
+    named = [one.partition("=") for one in lens or ()]
+    if wrong := next((f"{modality}{sign}{path}" for modality, sign, path in named if not (modality and path)), None):
+        raise InputError(f"--lens is {wrong!r}; it must be MODALITY=PATH, as audio=lens-audio.")
+    lenses = {modality: path for modality, _, path in named}
+    note = partial(typer.echo, err=True)
+    typer.echo(
+        run(
+            host, lenses=lenses, device=device, rows=rows, batch_size=batch_size, hosts=hosts, threads=threads,
+            note=note,
+        )
+    )  # fmt: skip
 
 
 @app.command()

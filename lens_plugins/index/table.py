@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from .._optional import require
 from ..catalog import find_modality
 from ..errors import CheckpointError, ConfigError, DoesNotFit, InputError, LensPluginsError, Unsupported
 from ..files.opening import reason_of
-from ..hosts.vectors import HostDigests, content_digest, embed_each, settings_of
+from ..hosts.vectors import HostDigests, content_digest, embed_each, settings_of, text_digest
 from ..inputs.base import several
 from ..inputs.names import modality_of, parse_source
 
@@ -43,7 +44,13 @@ _KEY = b"lens_plugins"  # of our notes in the metadata of a table's schema
 _WORDS = ("file", "modality", "content", "lens")
 _AT_ONCE = 1024  # files whose rows are written in one commit
 _ROWS_AT_ONCE = 65_536  # the same where vectors are there
-_PROBES, _REFINE = 40, 20  # partitions searched, and how many candidates each wanted row is chosen from
+_PROBES, _REFINE = 20, 40  # partitions searched, and how many candidates each wanted row is chosen from
+_PARTITION = 4096  # rows of a partition of the approximate index
+_PART_WIDTH = 8  # numbers of a vector that are one byte in it
+_GROWN = 4  # times as many rows as the approximate index was trained on: it is made anew
+_TRAINED = "vector_of_"  # name of the approximate index, before how many rows it was trained on
+_OLD = timedelta(seconds=1)  # former versions of the table go then; readers always ask the newest one
+_TEXTS = b"lens_plugins_texts"  # note of the vectors' column: digest of the text tower that texts are asked with
 _Note = Callable[[int], Any]
 
 
@@ -148,7 +155,7 @@ class Index:
         tables: list[str] = []
         if "://" in self._place or os.path.lexists(self._place):  # connecting makes a folder
             with self._told():
-                tables = list(self._lancedb.connect(self._place).list_tables().tables)
+                tables = list(self._connect().list_tables().tables)
         if space is None and len(tables) == 1:
             space = tables[0]
         if space is None:
@@ -159,9 +166,10 @@ class Index:
         self._used: dict[str, tuple[Lens | None, InputSettings]] = {}
         self._lenses: dict[str, str] = {}  # of each modality, as rows name them
         self._checked: set[tuple[str, int]] = set()  # lenses that made all rows of their modality, at a version
+        self._texts_checked = False
         if space in tables:
             with self._told():
-                self._table = self._lancedb.connect(self._place).open_table(space)
+                self._table = self._connect().open_table(space)
             self._check_host(self._notes())
 
     def __len__(self) -> int:
@@ -304,13 +312,13 @@ class Index:
         width = self._table.schema.field("vector").type.list_size
         if vector.shape != (width,):
             raise DoesNotFit(f"The query has the shape {tuple(vector.shape)}; vectors of {self.path} have ({width},).")
+        where = _where(modality, path)
         with self._told():
-            asked = self._table.search(vector.numpy(), vector_column_name="vector").distance_type("cosine").limit(top)
-            if self._approximate():
-                asked = asked.nprobes(_PROBES).refine_factor(_REFINE)
-            if where := _where(modality, path):
-                asked = asked.where(where, prefilter=True)
-            found = asked.select(["file", "modality", "_distance"]).to_arrow()
+            try:
+                found = self._nearest(vector, top, where)
+            except (RuntimeError, OSError):  # its files went in between, since somebody adds
+                self._table.checkout_latest()
+                found = self._nearest(vector, top, where)
         return _scored(found)
 
     def to_arrow(
@@ -347,6 +355,18 @@ class Index:
             sum(modalities.values()), modalities, self.space, self._table.schema.field("vector").type.list_size,
             f"{notes.host} ({notes.digest[:12]})", lenses, not self._approximate(), held,
         )  # fmt: skip
+
+    def _nearest(self, vector: Tensor, top: int, where: str) -> pa.Table:  # (E,) -> at most `top` rows
+        asked = self._table.search(vector.numpy(), vector_column_name="vector").distance_type("cosine").limit(top)
+        if self._approximate():
+            asked = asked.nprobes(_PROBES).refine_factor(_REFINE)
+        if where:
+            asked = asked.where(where, prefilter=True)
+        return asked.select(["file", "modality", "_distance"]).to_arrow()
+
+    def _connect(self) -> Any:
+        # An interval of 0: each question is of the newest version, so that older ones can be deleted.
+        return self._lancedb.connect(self._place, read_consistency_interval=timedelta(0))
 
     # Hosts and lenses
 
@@ -407,6 +427,22 @@ class Index:
             )
         self._checked.add((mine, self._table.version))
 
+    def _check_texts(self, host: Host) -> None:
+        """Refuse texts by another tower than the first ones that were asked, whose digest the table keeps."""
+        if self._texts_checked or (mine := text_digest(host)) is None:
+            return
+        field = self._table.schema.field("vector")
+        first = (field.metadata or {}).get(_TEXTS, b"").decode()
+        if first and first != mine:
+            raise DoesNotFit(
+                f"{self.path} was asked texts by the text tower ({first[:12]}); this host has another one "
+                f"({mine[:12]}), of which texts mean something else. Give that text tower, or build another index."
+            )
+        if not first:
+            with suppress(RuntimeError, OSError, AttributeError):  # not to be written, or a LanceDB before 0.33
+                self._table.update_field_metadata({"path": "vector", "metadata": {_TEXTS.decode(): mine}})
+        self._texts_checked = True
+
     # Rows
 
     def _embedded(self, query: Any, modality: str | Sequence[str | None] | None) -> Tensor:  # (E,)
@@ -417,6 +453,8 @@ class Index:
         paths = [one for one in several(query) if isinstance(one, (str, os.PathLike)) and Text.of(one) is None]
         for name in {*filter(None, told), *(_modality(os.fspath(path)) for path in paths if not told)}:
             self._check_lens(name)
+        if any(Text.of(one) is not None for one in several(query)):
+            self._check_texts(host)
         return normalize(host.embed(query, self.space, modality=modality).mean(dim=0), dim=-1)
 
     def _sorted(self, names: Sequence[str | os.PathLike[str]]) -> _Chunk:
@@ -470,7 +508,7 @@ class Index:
         """One commit: rows of files that are there are replaced."""
         with self._told():
             if self._table is None:
-                self._table = self._lancedb.connect(self._place).create_table(self.space, schema=rows.schema)
+                self._table = self._connect().create_table(self.space, schema=rows.schema)
             merging = self._table.merge_insert(["file", "modality"])
             merging.when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
@@ -481,19 +519,43 @@ class Index:
         return pa.schema(columns, metadata={_KEY: json.dumps(asdict(notes)).encode()})
 
     def _tidy(self) -> None:
-        """Join small files of the table, and bring its indices up to date where it is large."""
+        """Join small files of the table, bring its indices up to date where it is large, and let old versions go."""
         if self._table is None:
             return
         with self._told():
-            if len(self) >= EXACT_ROWS and not self._approximate():
-                from lancedb.index import BTree, IvfPq
+            rows = len(self)
+            if rows >= max(EXACT_ROWS, _GROWN * self._trained_on()):
+                self._make_approximate(rows)
+            self._table.optimize(cleanup_older_than=_OLD)
 
-                self._table.create_index("vector", config=IvfPq(distance_type="cosine"))
-                self._table.create_index("content", config=BTree())
-            self._table.optimize()
+    def _make_approximate(self, rows: int) -> None:
+        from lancedb.index import BTree, IvfPq
+
+        old, width = self._vector_indices(), self._table.schema.field("vector").type.list_size
+        self._table.create_index(
+            "vector",
+            config=IvfPq(
+                distance_type="cosine",
+                num_partitions=max(1, rows // _PARTITION),
+                num_sub_vectors=width // _PART_WIDTH if width % _PART_WIDTH == 0 else None,
+            ),
+            name=f"{_TRAINED}{rows}",
+        )
+        for name in old:
+            self._table.drop_index(name)
+        if not old:
+            self._table.create_index("content", config=BTree())
+
+    def _vector_indices(self) -> list[str]:
+        return [index.name for index in self._table.list_indices() if "vector" in index.columns]
+
+    def _trained_on(self) -> int:
+        """Rows that the approximate index was trained on; 0: there is none."""
+        counts = (name.removeprefix(_TRAINED) for name in self._vector_indices())
+        return max((int(count) if count.isdecimal() else EXACT_ROWS for count in counts), default=0)
 
     def _approximate(self) -> bool:
-        return any("vector" in index.columns for index in self._table.list_indices())
+        return bool(self._vector_indices())
 
     def _rows(self, where: str, columns: Sequence[str] | None = None, limit: int | None = None) -> pa.Table:
         asked = self._table.search()

@@ -1,6 +1,6 @@
 import pytest
 
-from lens_plugins.bench import host, lens, memory, seed
+from lens_plugins.bench import host, lens, memory, scale, seed
 
 CASES = {  # module: words, arguments of its `run`
     lens: ("lens --clouds 2 --points 512 --repeats 1 --threads 1", (2, 512, 1, 1), {}),
@@ -10,6 +10,11 @@ CASES = {  # module: words, arguments of its `run`
         {"requests": 3, "repeats": 1, "threads": 1},
     ),
     memory: ("memory --host h --second s", ("h", "s"), {}),
+    scale: (
+        "scale --host h --rows 100 --hosts 2 --batch-size 4 --threads 1 --lens audio=a --device cpu",
+        ("h",),
+        {"lenses": {"audio": "a"}, "device": "cpu", "rows": 100, "batch_size": 4, "hosts": 2, "threads": 1},
+    ),
     seed: ("seed --host h --repeats 1 --threads 1", ("h",), {"repeats": 1, "threads": 1}),
 }
 
@@ -21,7 +26,15 @@ def test_the_table_is_printed(cli, monkeypatch, module):
     monkeypatch.setattr(module, "run", lambda *args, **options: asked.append((args, options)) or "plain 2 s, ours 1 s")
     ended = cli("bench", *words.split())
     assert (ended.code, ended.out) == (0, "plain 2 s, ours 1 s\n")
+    for _, options in asked:
+        options.pop("note", None)
     assert asked == [(positional, named)]
+
+
+def test_a_lens_without_a_modality_is_refused(cli):
+    ended = cli("bench", "scale", "--lens", "audio")
+    assert ended.code == 2
+    assert "it must be MODALITY=PATH" in " ".join(ended.err.split())
 
 
 @pytest.mark.parametrize(

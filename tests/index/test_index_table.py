@@ -276,6 +276,52 @@ def test_many_rows_get_an_approximate_index_that_finds_the_same(host, monkeypatc
     assert hits >= 475
 
 
+def test_an_approximate_index_is_made_anew_when_the_table_has_grown(host, monkeypatch, tmp_path):
+    monkeypatch.setattr(table, "EXACT_ROWS", 300)
+    index, random = Index(tmp_path / "db", host), np.random.default_rng(0)
+    vectors = torch.nn.functional.normalize(torch.tensor(random.normal(size=(1500, host.vit.width))), dim=-1).float()
+    rows = index.as_rows([f"/f{i}" for i in range(1500)], vectors, "image")
+    trained = []
+    for start, end in ((0, 300), (300, 1100), (1100, 1500)):
+        index.add_rows(rows.slice(start, end - start))
+        trained.append(index._trained_on())
+    assert trained == [300, 300, 1500]
+    assert len(index._vector_indices()) == 1
+    assert index.search(vectors[7], 1).column("file").to_pylist() == ["/f7"]
+
+
+def test_old_versions_go_and_whoever_reads_goes_on(host, tmp_path):
+    index, random = Index(tmp_path / "db", host), np.random.default_rng(0)
+    vectors = torch.tensor(random.normal(size=(6000, host.vit.width)), dtype=torch.float32)
+    rows = index.as_rows([f"/f{i}" for i in range(6000)], vectors, "image")
+    index.add_rows(rows.slice(0, 1000))
+    reading = Index(tmp_path / "db", host)
+    assert len(reading.search(vectors[0], 3)) == 3
+    for start in range(1000, 6000, 1000):
+        index.add_rows(rows.slice(start, 1000))
+    time.sleep(1.1)
+    index.add_rows(rows.slice(0, 1))
+    assert index.stats().bytes < 1.5 * rows.nbytes  # every version by itself would be four times as much
+    assert len(reading.search(vectors[0], 3)) == 3
+    assert len(reading) == 6000
+
+
+def test_texts_of_another_tower_are_refused(index, host, files, monkeypatch, tmp_path):
+    towers, embed = {"now": "a" * 64}, type(host).embed
+    monkeypatch.setattr(table, "text_digest", lambda _: towers["now"])
+    monkeypatch.setattr(type(host), "embed", lambda *_, **__: torch.ones(1, host.vit.width))
+    index.search("text:a dog")
+    assert Index(tmp_path / "things.lance", host).search("text:a cat").num_rows
+    monkeypatch.setattr(type(host), "embed", embed)
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "new.png")
+    assert index.add([tmp_path / "new.png", *files]).added == 1
+    monkeypatch.setattr(type(host), "embed", lambda *_, **__: torch.ones(1, host.vit.width))
+    towers["now"] = "b" * 64
+    index.search("text:a dog")  # this one has been checked
+    with pytest.raises(DoesNotFit, match=r"text tower \(a{12}\); this host has another one \(b{12}\)"):
+        Index(tmp_path / "things.lance", host).search("text:a dog")
+
+
 def test_killed_while_it_grows(host, folder, files, tmp_path):
     """kill -9 between and within commits: the index opens, holds whole rows once, and goes on."""
     script = textwrap.dedent(f"""
