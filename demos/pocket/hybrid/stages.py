@@ -33,7 +33,7 @@ from .words import Reader, Vocabulary, train_words
 __all__ = ["STAGES", "Places"]
 
 ROUNDS = 3  # crops of each picture
-MOVED_A_CLASS = 6  # moved maps of each class for the Q-Former
+MOVED_A_CLASS = 20  # moved maps of each class for the Q-Former
 ASKED = (NAMING[0], DESCRIBING[0])  # prompts that are measured
 
 
