@@ -145,9 +145,9 @@ def run_local(
             return Done(str(parts.output), parts.finished.rows, parts.finished.failed)
         started = start_readers(default_readers() if readers is None else readers)  # while the host is loaded
         try:
-            worker = Worker(plan, host, modalities=listing.modalities)
-            parts.columns = columns_of(plan.task, listing.columns, several=listing.several, width=worker.width)
             with _stopping(parts, listing):
+                worker = Worker(plan, host, modalities=listing.modalities)
+                parts.columns = columns_of(plan.task, listing.columns, several=listing.several, width=worker.width)
                 return _run(worker, inputs, parts, started, note)
         finally:
             for process in started:

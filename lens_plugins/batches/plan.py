@@ -96,6 +96,8 @@ class Plan(FrozenConfig):
         )
         for name in ("prompt", "fuse", "generation"):
             self._require(generating or not getattr(self, name), f"{name} is for tasks that generate; {task} does not.")
+        several = self.generation.get("num_return_sequences", 1)
+        self._require(several == 1, f"num_return_sequences is {several}; a row of a batch has one answer.")
 
     @property
     def digest(self) -> str:

@@ -277,6 +277,9 @@ class Worker:
         return Request(list(one.inputs), self._prompt(one), self._fuse(one), None, one.row.options)  # type: ignore[arg-type]  # texts are refused by _check_texts
 
     def _options(self, one: Prepared) -> dict[str, Any]:
+        several = one.row.options.get("num_return_sequences", 1)
+        if several != 1:
+            raise InputError(f"num_return_sequences is {several}; a row of a batch has one answer.")
         return {**self.plan.generation, **one.row.options}
 
     def _samples(self, one: Prepared) -> bool:
