@@ -11,10 +11,15 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import lens_plugins as lp
+from lens_plugins.batches import Plan, Worker
 from lens_plugins.batches import parts as parts_module
+from lens_plugins.batches.readers import Readers, start_readers
+from lens_plugins.batches.rows import Row
 from lens_plugins.errors import ConfigError, InputError, Interrupted, Unsupported
+from lens_plugins.testing.small_seed import write_seed_host
 
 WORDS = {"max_new_tokens": 4}
 
@@ -224,3 +229,31 @@ def test_killed_at_random_moments(small, lenses, tmp_path):
 @pytest.mark.parametrize("seed", range(5))
 def test_killed_many_times(small, lenses, tmp_path, seed):
     check_killed(small, lenses, tmp_path, 8, random.Random(seed + 1))
+
+
+def test_pictures_lie_beside_the_table(small, tmp_path):
+    artist = lp.load_host(write_seed_host(tmp_path / "artist"))
+    file = str(small / "things" / "picture0.png")
+    done = lp.batch("imagine", [file, file], host=artist, output=tmp_path / "out.jsonl", readers=0, seed=7)
+    assert (done.rows, done.failed) == (2, 0)
+    rows = lines(tmp_path / "out.jsonl")
+    expected = artist.imagine([file], count=2, seed=7)
+    assert [row["codes"] for row in rows] == [reply.codes[0].tolist() for reply in expected]
+    for row, reply in zip(rows, expected):
+        with Image.open(tmp_path / row["picture"]) as opened:
+            assert np.array_equal(opened, reply.images[0].convert("RGB"))
+
+
+def test_a_reader_that_is_killed_costs_no_row(small, host):
+    worker = Worker(Plan("caption", host.name), host)
+    rows = [Row(number, (str(small / "things" / f"picture{number}.png"),), "") for number in range(3)]
+    with Readers(1, worker.settings, host.name, started=(started := start_readers(1))) as reading:
+        units = reading.units(rows, 1)
+        assert next(units)[0].error is None
+        started[0]._process.kill()
+        assert [one.error for unit in units for one in unit] == [None, None]
+
+
+def test_several_answers_a_row_are_refused(small, host, tmp_path):
+    with pytest.raises(ConfigError, match="num_return_sequences is 3; a row of a batch has one answer"):
+        lp.batch("caption", small / "things", host=host, output=tmp_path / "a.jsonl", num_return_sequences=3)
