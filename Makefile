@@ -75,7 +75,7 @@ bench: $(READY) ## every figure of the documentation, some minutes
 	$(VENV)/bin/lens-plugins bench pocket-seed
 
 screenshot: $(READY_DEV) ## the page as docs/page.png, in chromium
-	$(ONE_THREAD) HF_HUB_OFFLINE=1 $(PY) demos/screenshot.py docs/page.png
+	$(ONE_THREAD) HF_HUB_OFFLINE=1 $(PY) tests/screenshot.py docs/page.png
 
 SAMPLES ?= demos/data
 CARDS := lens_plugins/pocket/weights

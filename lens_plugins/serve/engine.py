@@ -135,7 +135,7 @@ class Engine:
         self._current: Ticket[Any] | None = None  # of the call that runs
         self._closed = False
         self._thread = Thread(target=self._work, name="lens-plugins-model", daemon=True)
-        self._readers = ThreadPoolExecutor(self.settings.readers, "lens-plugins-read")
+        self._readers = ThreadPoolExecutor(self.settings.readers, "lens-plugins-serve-read")
 
     # Life
 

@@ -32,7 +32,7 @@ def test_the_options_are_a_cluster(cli, small, tmp_path, monkeypatch):
         "--overwrite",
     ]
     ended = cli("batch", "embed", small / "chair.npy", "-o", "s3://bucket/out", *words)
-    assert asked == [("embed", {"device": "cuda"}, 1, "s3://bucket/out", runs.Cluster("h:1", 2, 3.0, 0.5, 4), True)]
+    assert asked == [("embed", {"device_map": "cuda"}, 1, "s3://bucket/out", runs.Cluster("h:1", 2, 3.0, 0.5, 4), True)]
     assert ended.code == 2  # a row has failed
     assert "1 of 3 rows have failed" in ended.err
     assert "3 rows in s3://bucket/out; 3 now, 1.5 a second, the model busy 50% of the time" in ended.err

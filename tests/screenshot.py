@@ -1,6 +1,6 @@
 """The picture of the page in the documentation: a server with both small hosts, a browser, a chair, a question.
 
-python demos/screenshot.py docs/page.png
+python tests/screenshot.py docs/page.png
 """
 
 from __future__ import annotations
